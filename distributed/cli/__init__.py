@@ -1,0 +1,1 @@
+"""Commands: options to settings to daemons to exit codes, and nothing else."""

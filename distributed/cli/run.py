@@ -1,0 +1,85 @@
+"""How every command runs its daemons: one loop, clean ends on signals, one sentence for what went wrong.
+
+Exit codes: 0 clean end (also by SIGINT, SIGTERM and the operation ``terminate``); 1 could not start, or gave up, the
+reason on stderr; 2 wrong usage; 3 the scheduler was gone for longer than ``--death-timeout``; 70 a bug of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from distributed.daemon import EXIT_BUG, Daemon
+from distributed.errors import DistributedError
+
+__all__ = ["EXIT_DEATH_TIMEOUT", "EXIT_FAILED", "run_command", "serve_until"]
+
+logger = logging.getLogger(__name__)
+
+EXIT_FAILED = 1
+EXIT_DEATH_TIMEOUT = 3
+
+
+def run_command(prog: str, main: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
+    """Run ``main(stop)`` in a new event loop and return its exit code.
+
+    SIGINT and SIGTERM set ``stop``; a second one ends the process at once.  Errors of ours become one line on stderr
+    and exit code 1, anything else is a bug and exit code 70 with a traceback.
+    """
+    _raise_file_limit()
+    try:
+        return asyncio.run(_with_signals(main))
+    except (DistributedError, OSError, ValueError) as error:
+        logger.debug("ended by", exc_info=True)
+        print(f"{prog}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return 0
+    except Exception:
+        logger.exception("%s: bug", prog)
+        return EXIT_BUG
+
+
+async def _with_signals(main: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        logger.info("%s: closing", signal.Signals(number).name)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+    # A logout or a batch system's warning is no reason to end.
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    return await main(stop)
+
+
+async def serve_until(stop: asyncio.Event, *daemons: Daemon) -> int:
+    """Wait until ``stop`` is set or one of the daemons has closed, close them all, and return the exit code."""
+    waits: list[Awaitable[Any]] = [asyncio.ensure_future(stop.wait())]
+    waits += [asyncio.ensure_future(daemon.finished()) for daemon in daemons]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]
+    reason = "signal" if stop.is_set() else "a sibling closed"
+    await asyncio.gather(*(daemon.close(reason) for daemon in daemons))
+    for wait in waits:
+        wait.cancel()  # type: ignore[attr-defined]
+    return max((daemon.exit_code for daemon in daemons), default=0)
+
+
+def _raise_file_limit() -> None:
+    """A daemon has a socket per peer: take as many descriptors as the system gives us."""
+    with contextlib.suppress(ValueError, OSError):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,1 @@
+"""Bytes to messages and back: framing, handshake and payloads.  No socket is touched here."""

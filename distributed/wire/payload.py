@@ -1,0 +1,192 @@
+"""Objects of the user's to payloads and back: with ``failure.py``, the only place that pickles and unpickles.
+
+See :mod:`distributed.messages` for the form of a payload.  Loading runs code of whoever made the payload: it happens
+only in workers and clients, and only with data from peers that proved to belong to the cluster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import pickle
+import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+
+import cloudpickle
+
+from distributed.errors import RemoteProtocolError
+from distributed.messages import Buffer, Payload
+
+__all__ = ["dumps", "dumps_call", "loads", "loads_call", "payload_nbytes", "sizeof"]
+
+OUT_OF_BAND = 65536
+"""Bytes from which a part of a payload travels as a frame of its own."""
+
+_ATOMS = frozenset({int, float, str, bytes, bool, complex, type(None)})
+_NO_KEYS: list[str] = []
+
+
+_references: ContextVar[Mapping[str, Any]] = ContextVar("references")
+"""The values that references stand for in the payload that this thread is loading."""
+
+
+def _resolve(key: str) -> Any:
+    """What a reference inside a call becomes when it is loaded: the value of ``key``."""
+    return _references.get()[key]
+
+
+class _BufferCollector:
+    """Takes large contiguous buffers out of a pickle (protocol 5), leaves small ones inside."""
+
+    def __init__(self) -> None:
+        self.buffers: list[Buffer] = []
+
+    def __call__(self, buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # not contiguous
+            return True
+        if raw.nbytes < OUT_OF_BAND:
+            return True
+        self.buffers.append(Buffer(raw))
+        return False
+
+
+class _CallPickler(pickle.Pickler):
+    """Plain pickle that turns futures into references and notes their keys."""
+
+    keys: dict[str, None]
+
+    def reducer_override(self, obj: Any) -> Any:
+        if getattr(type(obj), "__dlaunch_key__", False):
+            self.keys[obj.key] = None
+            return _resolve, (obj.key,)
+        return NotImplemented
+
+
+class _CloudCallPickler(cloudpickle.Pickler):  # type: ignore[misc,name-defined]
+    """The same for objects that only cloudpickle can handle (lambdas, classes of ``__main__``)."""
+
+    keys: dict[str, None]
+
+    def reducer_override(self, obj: Any) -> Any:
+        if getattr(type(obj), "__dlaunch_key__", False):
+            self.keys[obj.key] = None
+            return _resolve, (obj.key,)
+        return super().reducer_override(obj)
+
+
+def _assemble(data: bytes, buffers: list[Buffer]) -> Payload:
+    if not buffers and len(data) < OUT_OF_BAND:
+        return data
+    return [Buffer(data) if len(data) >= OUT_OF_BAND else data, *buffers]
+
+
+def _pickle(pickler_type: type[Any], obj: Any, keys: dict[str, None]) -> Payload:
+    file = io.BytesIO()
+    collector = _BufferCollector()
+    pickler = pickler_type(file, protocol=5, buffer_callback=collector)
+    pickler.keys = keys
+    pickler.dump(obj)
+    return _assemble(file.getvalue(), collector.buffers)
+
+
+def _mentions_main(payload: Payload) -> bool:
+    head = payload if isinstance(payload, bytes) else payload[0]
+    return b"__main__" in (head.data if isinstance(head, Buffer) else head)
+
+
+def _dump(obj: Any) -> tuple[Payload, dict[str, None]]:
+    keys: dict[str, None] = {}
+    try:
+        payload = _pickle(_CallPickler, obj, keys)
+        # By reference to __main__ it would only load in this very program.
+        if not _mentions_main(payload):
+            return payload, keys
+    except Exception as error:
+        # The pickler gives up with many kinds of exception; cloudpickle knows more types.
+        if isinstance(error, RecursionError | MemoryError):
+            raise
+    keys.clear()
+    return _pickle(_CloudCallPickler, obj, keys), keys
+
+
+def dumps(obj: Any) -> Payload:
+    """Return ``obj`` as a payload: pickle, or cloudpickle where pickle cannot.
+
+    Raises whatever the object's own pickling raises, usually TypeError or ``pickle.PicklingError``.
+    """
+    if type(obj) in _ATOMS and (not isinstance(obj, str | bytes) or len(obj) < OUT_OF_BAND):
+        return pickle.dumps(obj, 5)
+    collector = _BufferCollector()
+    try:
+        data = pickle.dumps(obj, 5, buffer_callback=collector)
+        if b"__main__" not in data:
+            return _assemble(data, collector.buffers)
+    except Exception as error:
+        if isinstance(error, RecursionError | MemoryError):
+            raise
+    collector = _BufferCollector()
+    data = cloudpickle.dumps(obj, protocol=5, buffer_callback=collector)
+    return _assemble(data, collector.buffers)
+
+
+def loads(payload: Payload) -> Any:
+    """Return the object in a payload.  Raises whatever its unpickling raises."""
+    if isinstance(payload, bytes):
+        return pickle.loads(payload)
+    if not isinstance(payload, list) or not payload:
+        raise RemoteProtocolError(f"a payload is bytes or a list of buffers, not {type(payload).__name__}")
+    parts = [part.data if isinstance(part, Buffer) else part for part in payload]
+    return pickle.loads(parts[0], buffers=parts[1:])
+
+
+def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, list[str]]:
+    """Return ``(args, kwargs)`` as a payload, and the keys of the futures found in them at any depth, in order.
+
+    A future is an object whose class has ``__dlaunch_key__ = True`` and which has a ``key``.
+    """
+    if not kwargs:
+        for arg in args:
+            if type(arg) not in _ATOMS:
+                break
+        else:
+            data = pickle.dumps((args, kwargs), 5)
+            return (data if len(data) < OUT_OF_BAND else [Buffer(data)]), _NO_KEYS
+    payload, keys = _dump((args, kwargs))
+    return payload, list(keys)
+
+
+def loads_call(payload: Payload, data: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return ``(args, kwargs)`` of a call, with ``data[key]`` in the place of every reference.
+
+    Raises KeyError for a reference that is not in ``data``, else whatever unpickling raises.
+    """
+    token = _references.set(data)
+    try:
+        args, kwargs = loads(payload)
+        return args, kwargs
+    finally:
+        _references.reset(token)
+
+
+def payload_nbytes(payload: Payload) -> int:
+    """Return the size of a payload in bytes."""
+    return len(payload) if isinstance(payload, bytes) else sum(len(part) for part in payload)
+
+
+def sizeof(obj: Any, depth: int = 3) -> int:
+    """Return a quick estimate of the memory of ``obj`` in bytes: exact for arrays, sampled for containers."""
+    nbytes = getattr(obj, "nbytes", None)
+    if isinstance(nbytes, int):
+        return nbytes + 64
+    size = 64
+    with contextlib.suppress(Exception):  # a user's __sizeof__ may do anything
+        size = sys.getsizeof(obj)
+    if depth and isinstance(obj, list | tuple | set | frozenset | dict) and obj:
+        values = obj.values() if isinstance(obj, dict) else obj
+        sample = [value for value, _ in zip(values, range(10), strict=False)]
+        size += int(sum(sizeof(value, depth - 1) for value in sample) / len(sample) * len(obj))
+    return size
