@@ -33,7 +33,7 @@ def run_command(prog: str, main: Callable[[asyncio.Event], Coroutine[Any, Any, i
     SIGINT and SIGTERM set ``stop``; a second one ends the process at once.  Errors of ours become one line on stderr
     and exit code 1, anything else is a bug and exit code 70 with a traceback.
     """
-    _raise_file_limit()
+    raise_file_limit()
     try:
         return asyncio.run(_with_signals(main))
     except (DistributedError, OSError, ValueError) as error:
@@ -77,7 +77,7 @@ async def serve_until(stop: asyncio.Event, *daemons: Daemon) -> int:
     return max((daemon.exit_code for daemon in daemons), default=0)
 
 
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
     """A daemon has a socket per peer: take as many descriptors as the system gives us."""
     with contextlib.suppress(ValueError, OSError):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,0 +1,6 @@
+"""The nanny: starts a worker in a process of its own, watches it, and starts it again when it dies."""
+
+from distributed.nanny.daemon import Nanny
+from distributed.nanny.processes import ForkServer, WorkerProcess
+
+__all__ = ["ForkServer", "Nanny", "WorkerProcess"]

@@ -1,0 +1,376 @@
+"""The Nanny: the daemon around :class:`~distributed.nanny.machine.NannyMachine` and one worker process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from tornado.ioloop import IOLoop
+
+from distributed.capacity import usable_cores
+from distributed.clusterfile import ClusterFile
+from distributed.daemon import Daemon, operation
+from distributed.errors import CommError, ConfigError, DistributedError, RequestTimeoutError
+from distributed.nanny import actions, events
+from distributed.nanny.machine import NannyMachine, RestartPolicy
+from distributed.nanny.memory import resident_bytes_of
+from distributed.nanny.orders import (
+    Exited,
+    Listening,
+    Registered,
+    Report,
+    Spawned,
+    WorkerSettings,
+)
+from distributed.nanny.processes import ForkServer, Listener, WorkerProcess, describe_exit
+from distributed.network import own_address, parse_address
+
+__all__ = ["THREAD_VARIABLES", "Nanny"]
+
+logger = logging.getLogger(__name__)
+
+THREAD_VARIABLES: Final = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+"""How many threads libraries start beside ours: set to the worker's threads unless the user has set them."""
+
+_RELAXED_S: Final = 1.0
+_ALERT_S: Final = 0.25
+_ALERT_FRACTION: Final = 0.5
+_REPORT_S: Final = 5.0
+_LAST_REPORTS_S: Final = 1.0
+
+
+class Nanny(Daemon):
+    """Keeps one worker process running; takes the place of a ``Worker`` in the founding document.
+
+    ``Nanny('192.168.0.1', 8786, loop=loop).start(0)``: the process listens on ``worker_port`` and registers with the
+    scheduler; ``start`` returns a future of that.  ``ip``, ``ncores``, ``local_dir``, ``name``, ``memory_limit`` (bytes,
+    above 95 % of which the process is killed), ``resources``, ``death_timeout_s``, ``job_id`` and ``cluster_file`` are
+    the worker's, see ``Worker``; ``services`` are the nanny's: name or (name, port) -> class of an object with
+    ``listen(port)`` and ``stop()``, called with the nanny.
+
+    ``environment``: variables for the worker process; ``fork_server``: one that several nannies share (default: an own
+    one); ``listener(process, report)`` is called for all that worker processes do; ``stop_grace_s``: seconds that a
+    worker has to say goodbye; ``log_level`` of the worker process.
+    """
+
+    kind = "Nanny"
+
+    def __init__(
+        self,
+        center_ip: str | None = None,
+        center_port: int | None = None,
+        ip: str | None = None,
+        worker_port: int = 0,
+        ncores: int | None = None,
+        loop: IOLoop | None = None,
+        local_dir: str | None = None,
+        services: Mapping[Any, Callable[[Any], Any]] | None = None,
+        name: str | None = None,
+        *,
+        secret: bytes | None = None,
+        cluster_file: str | Path | None = None,
+        memory_limit: int | None = None,
+        resources: dict[str, float] | None = None,
+        death_timeout_s: float | None = 60.0,
+        job_id: str = "",
+        environment: Mapping[str, str] | None = None,
+        fork_server: ForkServer | None = None,
+        listener: Listener | None = None,
+        policy: RestartPolicy | None = None,
+        stop_grace_s: float = 5.0,
+        log_level: str | None = "WARNING",
+    ) -> None:
+        if secret is None and cluster_file is not None:
+            secret = ClusterFile.read(Path(cluster_file)).secret_bytes
+        super().__init__(loop=loop, host=ip, secret=secret)
+        ncores = ncores or usable_cores()
+        self.name = name or ""
+        self.process: WorkerProcess | None = None
+        self.services: dict[str, Any] = {}
+        self.machine = NannyMachine(memory_limit=memory_limit or 0, policy=policy)
+        self._host_is_fixed = ip is not None
+        self._services_wanted = dict(services or {})
+        self._settings = WorkerSettings(
+            scheduler=_center(center_ip, center_port),
+            secret=self._secret,
+            cluster_file=str(cluster_file) if cluster_file else None,
+            host=ip,
+            port=worker_port,
+            name=name,
+            nthreads=ncores,
+            memory_limit=memory_limit or 0,
+            resources=dict(resources or {}),
+            job_id=job_id,
+            death_timeout_s=death_timeout_s,
+            local_directory=local_dir,
+            environment=dict(environment or {}),
+            defaults=dict.fromkeys(THREAD_VARIABLES, str(ncores)),
+            log_level=log_level,
+        )
+        self._fork_server = fork_server or ForkServer()
+        self._owns_server = fork_server is None
+        self._listener = listener
+        self._stop_grace_s = stop_grace_s
+        self._scheduler = ""
+        self._wake: asyncio.TimerHandle | None = None
+        self._check: asyncio.TimerHandle | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._reports: set[asyncio.Task[Any]] = set()
+        self._perform: dict[type, Callable[[Any], None]] = {
+            actions.SpawnWorker: self._spawn_worker,
+            actions.StopWorker: self._stop_worker,
+            actions.KillWorker: self._kill_worker,
+            actions.WakeAt: self._wake_at,
+            actions.ReportExit: self._report_exit,
+            actions.EndNanny: self._end_nanny,
+        }
+
+    @property
+    def worker_address(self) -> str:
+        """``"ip:port"`` of the worker process, ``""`` while there is none."""
+        return self.machine.worker_address
+
+    @property
+    def worker_dir(self) -> str:
+        """The worker's private folder, ``""`` while there is none."""
+        return self.process.directory if self.process and self.process.is_alive else ""
+
+    @property
+    def worker_port(self) -> int:
+        """The port that the worker process listens on, 0 while there is none."""
+        return int(self.worker_address.rpartition(":")[2] or 0)
+
+    # -- life -------------------------------------------------------------------------------------------------
+
+    def bind(self, port: int = 0) -> None:
+        """Listen on ``port``; see ``Daemon.bind``."""
+        super().bind(port)
+        if not self._host_is_fixed and self._settings.scheduler:
+            with contextlib.suppress(OSError, ConfigError):  # its name may be resolvable later
+                self.host = own_address(self._settings.scheduler)
+
+    async def _start(self) -> None:
+        for wanted, make in self._services_wanted.items():
+            service_name, port = wanted if isinstance(wanted, tuple) else (wanted, 0)
+            service = self.services[service_name] = make(self)
+            service.listen(port)
+        self.handle(events.StartAsked(self._now_s()))
+        self._watch_memory()
+        await self._until_running()
+
+    async def _close(self, reason: str) -> None:
+        self.handle(events.StopAsked(self._now_s(), self._stop_grace_s))
+        while self.machine.has_process:
+            await self._change()
+        for timer in (self._wake, self._check):
+            if timer is not None:
+                timer.cancel()
+        if self._reports:
+            await asyncio.wait(self._reports, timeout=_LAST_REPORTS_S)
+        if self._owns_server:
+            self._fork_server.close()
+        for service in self.services.values():
+            service.stop()
+        logger.debug("nanny %s closed: %s", self.name or self.address, reason)
+
+    # -- events -----------------------------------------------------------------------------------------------
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def handle(self, event: events.Event) -> None:
+        """Give an event to the machine, carry out what it decides, and wake those who wait for its state."""
+        for action in self.machine.handle(event):
+            self._perform[type(action)](action)
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _change(self) -> None:
+        """Wait until something has happened."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        await waiter
+
+    async def _until_running(self) -> None:
+        while self.machine.state != "running":
+            if self.machine.state == "given-up" or not (self.machine.has_process or self._wake):
+                raise CommError(f"the worker process did not register: {self.machine.last_exit}")
+            await self._change()
+
+    def _hear(self, process: WorkerProcess, report: Report) -> None:
+        """Take in what the fork server says about our worker process."""
+        if process is not self.process:
+            return
+        if self._listener is not None:
+            self._listener(process, report)
+        if isinstance(report, Listening):
+            self.handle(events.WorkerListened(report.address))
+        elif isinstance(report, Registered):
+            self._scheduler = report.scheduler
+            self.handle(events.WorkerRegistered(self._now_s()))
+        elif isinstance(report, Exited):
+            how = describe_exit(report.exit_code, process.last_words)
+            self._exited(report.exit_code, how)
+        elif isinstance(report, Spawned):
+            logger.debug("worker process %s of nanny %s starts", report.pid, self.name)
+
+    def _exited(self, exit_code: int, how: str) -> None:
+        wanted = self.machine.state == "stopping" or exit_code == 0
+        who = self.name or self.worker_address or "worker"
+        self.handle(events.WorkerExited(self._now_s(), exit_code, how))
+        level = logging.INFO if wanted else logging.WARNING
+        logger.log(level, "%s ended: %s (%s)", who, self.machine.last_exit, self.machine.state)
+
+    # -- memory -----------------------------------------------------------------------------------------------
+
+    def _watch_memory(self) -> None:
+        limit = self.machine.memory_limit
+        if not limit:
+            return
+        used = 0
+        if self.process is not None and self.process.is_alive and self.process.pid:
+            used = resident_bytes_of(self.process.pid)
+            self.handle(events.MemoryMeasured(used))
+        pause_s = _ALERT_S if used > limit * _ALERT_FRACTION else _RELAXED_S
+        # On the grid, so that the nannies of one loop wake it once for all of them.
+        when_s = (math.floor(self._now_s() / pause_s) + 1) * pause_s
+        self._check = asyncio.get_running_loop().call_at(when_s, self._watch_memory)
+
+    # -- actions ----------------------------------------------------------------------------------------------
+
+    def _spawn_worker(self, _action: actions.SpawnWorker) -> None:
+        self._scheduler = ""
+        settings = _with_nanny(self._settings, self.address)
+        try:
+            self.process = self._fork_server.spawn(settings, self._hear)
+        except ConfigError as error:
+            self.process = None
+            asyncio.get_running_loop().call_soon(self._exited, 1, str(error))
+
+    def _stop_worker(self, _action: actions.StopWorker) -> None:
+        if self.process is not None:
+            self._fork_server.send_signal(self.process, signal.SIGTERM)
+
+    def _kill_worker(self, action: actions.KillWorker) -> None:
+        logger.warning("killing %s: %s", self.name or self.worker_address, action.reason)
+        if self.process is not None:
+            self._fork_server.send_signal(self.process, signal.SIGKILL)
+
+    def _wake_at(self, action: actions.WakeAt) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        loop = asyncio.get_running_loop()
+        self._wake = loop.call_at(action.when_s, self._woken, action.when_s)
+
+    def _woken(self, when_s: float) -> None:
+        # The loop's clock may be a hair short of the time that it was told.
+        self._wake = None
+        self.handle(events.TimePassed(max(when_s, self._now_s())))
+
+    def _report_exit(self, action: actions.ReportExit) -> None:
+        if not self._scheduler:  # nobody knew this worker
+            return
+        task = self.own(self._tell_scheduler(self._scheduler, action), name="report exit")
+        self._reports.add(task)
+        task.add_done_callback(self._reports.discard)
+
+    async def _tell_scheduler(self, scheduler: str, action: actions.ReportExit) -> None:
+        try:
+            await self.pool.request(
+                scheduler,
+                "worker_exited",
+                timeout_s=_REPORT_S,
+                worker=action.address,
+                reason=action.reason,
+                expected=action.expected,
+            )
+        except DistributedError as error:
+            logger.debug("cannot tell the scheduler that %s ended: %s", action.address, error)
+
+    def _end_nanny(self, action: actions.EndNanny) -> None:
+        if self.machine.state == "given-up":
+            logger.error("giving up %s: %s", self.name or "the worker", action.reason)
+        self.exit_code = self.exit_code or action.exit_code
+        self._close_soon(action.reason)
+
+    # -- operations -------------------------------------------------------------------------------------------
+
+    @operation
+    async def identity(self) -> dict[str, Any]:
+        """Say who this is, and how its worker is: ``state``, ``worker`` (address), ``worker_pid``, ``last_exit``."""
+        return {
+            **await super().identity(),
+            "name": self.name,
+            "pid": os.getpid(),
+            "scheduler": self._scheduler or self._settings.scheduler,
+            "state": self.machine.state,
+            "worker": self.worker_address,
+            "worker_pid": self.process.pid if self.process and self.process.is_alive else None,
+            "restarts": self.machine.restarts,
+            "last_exit": self.machine.last_exit,
+            "memory_limit": self.machine.memory_limit,
+            "job_id": self._settings.job_id,
+        }
+
+    @operation
+    async def kill(self, timeout_s: float = 5.0) -> str:
+        """End the worker process, by force after ``timeout_s`` seconds; it stays away until ``instantiate``."""
+        self.handle(events.StopAsked(self._now_s(), timeout_s))
+        while self.machine.has_process:
+            await self._change()
+        return "OK"
+
+    @operation
+    async def instantiate(self) -> str:
+        """Start the worker process; returns once it is registered.  Raises ValueError if there is one already."""
+        if self.machine.state in {"starting", "running"}:
+            raise ValueError(f"the worker at {self.worker_address} is alive; kill it first, or restart it")
+        self.handle(events.StartAsked(self._now_s()))
+        await self._until_running()
+        return "OK"
+
+    @operation
+    async def restart(self, timeout_s: float = 30.0) -> str:
+        """Replace the worker process by a fresh one; returns once that is registered.
+
+        The old one has two seconds to say goodbye.  Raises RequestTimeoutError if the new one is not registered after
+        ``timeout_s`` seconds.
+        """
+        self.handle(events.RestartAsked(self._now_s(), min(2.0, timeout_s)))
+        try:
+            await asyncio.wait_for(self._until_running(), timeout_s)
+        except asyncio.TimeoutError as error:
+            raise RequestTimeoutError(
+                f"the worker of {self.address} did not register again within {timeout_s:g} s"
+            ) from error
+        return "OK"
+
+
+def _center(ip: str | None, port: int | None) -> str | None:
+    """The founding arguments as one address; ``ip`` may be ``"host:port"``.  Raises ConfigError."""
+    if ip is None:
+        return None
+    host, number = parse_address(ip, port)
+    return f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+
+
+def _with_nanny(settings: WorkerSettings, address: str) -> WorkerSettings:
+    """The settings are made before the nanny knows its own address."""
+    import msgspec
+
+    return msgspec.structs.replace(settings, nanny=address)

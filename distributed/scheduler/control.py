@@ -1,0 +1,332 @@
+"""The scheduler's control operations: questions about its state, and data and workers moved on request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import random
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from tornado.ioloop import IOLoop
+
+from distributed.comm import Connection
+from distributed.daemon import Daemon, operation
+from distributed.errors import CommError, DistributedError, NoWorkersError, RequestTimeoutError
+from distributed.messages import DataScattered, Payload
+from distributed.scheduler import queries
+from distributed.scheduler.actions import Action, Answer, ToClient, ToWorker
+from distributed.scheduler.events import ClientMessages, Event, DataMissing, RebalanceWanted, ReplicateWanted, RestartWanted, RetireWanted
+from distributed.scheduler.machine import SchedulerMachine
+from distributed.wire.failure import dump_error, load_error
+
+__all__ = ["Control", "RegisteredWorker"]
+
+logger = logging.getLogger(__name__)
+
+
+class RegisteredWorker:
+    """What the daemon knows of a registered worker; ``info`` as given at its registration."""
+
+    def __init__(self, connection: Connection, info: dict[str, Any]) -> None:
+        self.connection = connection
+        self.info = info
+        self.last_seen_s = time.monotonic()
+        self.goodbye: str | None = None
+        self.retired = False
+
+
+class Control(Daemon):
+    """The part of the Scheduler that answers requests; it owns the machine and carries out its actions."""
+
+    kind: ClassVar[str] = "Scheduler"
+    machine: SchedulerMachine
+    name: str
+
+    def __init__(self, *, loop: IOLoop | None, host: str | None, secret: bytes | None) -> None:
+        super().__init__(loop=loop, host=host, secret=secret)
+        self.workers: dict[str, RegisteredWorker] = {}
+        self.clients: dict[str, Connection] = {}
+        self._watchers: set[Connection] = set()
+        self._answers_due: dict[int, asyncio.Future[Any]] = {}
+        self._tokens = itertools.count(1)
+        self._exits: dict[str, asyncio.Future[tuple[str, bool]]] = {}
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+
+    # -- the machine -----------------------------------------------------------------------------------------------
+
+    def handle(self, event: Event) -> None:
+        """Give an event to the machine and carry out what it decides."""
+        for action in self.machine.handle(event):
+            self._perform(action)
+
+    def _perform(self, action: Action) -> None:
+        # A peer that has just gone is an event on its way: what was meant for it is dropped.
+        with contextlib.suppress(CommError):
+            if isinstance(action, ToWorker):
+                if worker := self.workers.get(action.address):
+                    worker.connection.send(*action.messages)
+            elif isinstance(action, ToClient):
+                if connection := self.clients.get(action.client):
+                    connection.send(*action.messages)
+            else:
+                self._settle(action)
+
+    def _settle(self, answer: Answer) -> None:
+        due = self._answers_due.pop(answer.token, None)
+        if due is None or due.done():
+            return
+        if answer.error is not None:
+            due.set_exception(load_error(answer.error))
+        else:
+            due.set_result(answer.result)
+
+    async def _ask(self, make: Any) -> Any:
+        """Handle the event ``make(token)`` and wait for the machine's answer to it."""
+        token = next(self._tokens)
+        due = self._answers_due[token] = asyncio.get_running_loop().create_future()
+        try:
+            self.handle(make(token))
+            return await due
+        finally:
+            self._answers_due.pop(token, None)
+
+    # -- questions -------------------------------------------------------------------------------------------------
+
+    @operation
+    async def identity(self) -> dict[str, Any]:
+        """Say who this is, and who the workers are."""
+        return {
+            "type": self.kind,
+            "id": self.id,
+            "address": self.address,
+            "name": self.name,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "clients": len(self.clients),
+            "workers": {address: worker.info for address, worker in self.workers.items()},
+        }
+
+    @operation
+    async def ncores(self, workers: list[str] | None = None) -> dict[str, int]:
+        """Return address -> threads, of all workers or the named ones."""
+        return {a: self.workers[a].info["nthreads"] for a in self._select(workers)}
+
+    @operation
+    async def who_has(self, keys: list[str] | None = None) -> dict[str, list[str]]:
+        """Return key -> addresses of the workers that hold it."""
+        return queries.who_has(self.machine.state, keys)
+
+    @operation
+    async def has_what(self, workers: list[str] | None = None) -> dict[str, list[str]]:
+        """Return address -> keys held there."""
+        return queries.has_what(self.machine.state, self._select(workers))
+
+    @operation
+    async def nbytes(self, keys: list[str] | None = None) -> dict[str, int]:
+        """Return key -> bytes of its result, for results in memory."""
+        return queries.nbytes(self.machine.state, keys)
+
+    @operation
+    async def why(self, key: str) -> str:
+        """Say in a sentence what a task is waiting for."""
+        return queries.why(self.machine.state, key)
+
+    @operation
+    async def wait_for_workers(self, n: int, timeout_s: float | None = None) -> int:
+        """Return the number of workers once it is at least ``n``; raises RequestTimeoutError after ``timeout_s``."""
+        if len(self.workers) < n:
+            enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append((n, enough))
+            try:
+                await asyncio.wait_for(enough, timeout_s)
+            except asyncio.TimeoutError as error:
+                raise RequestTimeoutError(
+                    f"waited {timeout_s:g} s for {n} workers, {len(self.workers)} are there"
+                ) from error
+            finally:
+                self._waiters = [item for item in self._waiters if item[1] is not enough]
+        return len(self.workers)
+
+    def _wake_waiters(self) -> None:
+        for n, enough in self._waiters:
+            if len(self.workers) >= n and not enough.done():
+                enough.set_result(None)
+
+    def _select(self, workers: Iterable[str] | None) -> list[str]:
+        """Addresses of the workers named by address, name or host; all of them for None.  Raises NoWorkersError."""
+        if workers is None:
+            return list(self.workers)
+        chosen: dict[str, None] = {}
+        for wanted in workers:
+            found = [
+                address
+                for address, worker in self.workers.items()
+                if wanted in (address, worker.info["name"], worker.info["host"], address.rpartition(":")[0])
+            ]
+            if not found:
+                raise NoWorkersError(f"the worker {wanted!r}", list(self.workers))
+            chosen.update(dict.fromkeys(found))
+        return list(chosen)
+
+    # -- data ------------------------------------------------------------------------------------------------------
+
+    @operation
+    async def gather(self, keys: list[str]) -> dict[str, Payload]:
+        """Return key -> payload, fetched from the workers: for clients that cannot reach the workers themselves."""
+        found: dict[str, Payload] = {}
+        tried: dict[str, set[str]] = defaultdict(set)
+        while missing := [key for key in keys if key not in found]:
+            holders = queries.who_has(self.machine.state, missing)
+            batches: dict[str, list[str]] = defaultdict(list)
+            for key in missing:
+                if choice := [a for a in holders.get(key, []) if a not in tried[key]]:
+                    batches[random.choice(choice)].append(key)
+            if not batches:
+                break
+            for address, group in batches.items():
+                for key in group:
+                    tried[key].add(address)
+            results = await asyncio.gather(
+                *(self.pool.request(a, "get_data", keys=group) for a, group in batches.items()), return_exceptions=True
+            )
+            absent: dict[str, list[str]] = {}
+            for (address, group), result in zip(batches.items(), results, strict=True):
+                if isinstance(result, dict):
+                    found.update(result)
+                    absent.update({key: [address] for key in group if key not in result})
+                elif not isinstance(result, DistributedError):
+                    raise result
+            if absent:
+                self.handle(DataMissing(absent))
+        return found
+
+    @operation
+    async def scatter(
+        self,
+        data: dict[str, Payload],
+        client: str,
+        workers: list[str] | None = None,
+        broadcast: bool = False,
+        timeout_s: float = 30.0,
+    ) -> dict[str, list[str]]:
+        """Put data on workers, round robin by threads, for a client that cannot reach them; return key -> addresses.
+
+        Raises NoWorkersError if there is no worker within ``timeout_s`` seconds.
+        """
+        if not self.workers:
+            try:
+                await self.wait_for_workers(1, timeout_s)
+            except RequestTimeoutError as error:
+                raise NoWorkersError("scattered data", [], timeout_s) from error
+        chosen = self._select(workers)
+        places = [address for address in chosen for _ in range(self.workers[address].info["nthreads"])]
+        holders = {
+            key: (chosen if broadcast else [places[i % len(places)]]) for i, key in enumerate(data)
+        }
+        batches: dict[str, dict[str, Payload]] = defaultdict(dict)
+        for key, addresses in holders.items():
+            for address in addresses:
+                batches[address][key] = data[key]
+        replies = await asyncio.gather(
+            *(self.pool.request(address, "update_data", data=part) for address, part in batches.items())
+        )
+        sizes = {key: size for reply in replies for key, size in reply["nbytes"].items()}
+        scattered = {key: (sizes[key], addresses) for key, addresses in holders.items()}
+        self.handle(ClientMessages(client, [DataScattered(scattered)]))
+        return holders
+
+    @operation
+    async def replicate(
+        self, keys: list[str], n: int | None = None, workers: list[str] | None = None
+    ) -> None:
+        """Have each key on ``n`` workers (default: on all of them, or all named ones)."""
+        chosen = self._select(workers)
+        await self._ask(lambda token: ReplicateWanted(token, keys, n, chosen))
+
+    @operation
+    async def rebalance(self, keys: list[str] | None = None, workers: list[str] | None = None) -> None:
+        """Move results from full to empty workers until each holds about the same number of bytes."""
+        chosen = self._select(workers)
+        await self._ask(lambda token: RebalanceWanted(token, keys, chosen))
+
+    # -- workers ---------------------------------------------------------------------------------------------------
+
+    @operation
+    async def broadcast(self, message: dict[str, Any], workers: list[str] | None = None) -> dict[str, Any]:
+        """Request ``message["op"]`` with the other items of every worker; return address -> status and outcome.
+
+        One dead worker does not spoil the others' answers.
+        """
+        kwargs = dict(message)
+        op = kwargs.pop("op")
+
+        async def ask(address: str) -> dict[str, Any]:
+            try:
+                return {"status": "OK", "result": await self.pool.request(address, op, **kwargs)}
+            except Exception as error:  # whatever the operation raised there belongs into its answer
+                return {"status": "error", "error": dump_error(error, worker=address)}
+
+        chosen = self._select(workers)
+        return dict(zip(chosen, await asyncio.gather(*map(ask, chosen)), strict=True))
+
+    @operation
+    async def restart(self, timeout_s: float = 60.0) -> dict[str, Any]:
+        """Cancel all tasks, forget all data and start every worker process anew.
+
+        Returns ``restarted`` (a count) and ``kept``: addresses of workers without a nanny, which forget their data
+        but go on with the task they are in, since a thread cannot be killed.
+        """
+        before = dict(self.workers)
+        await self._ask(RestartWanted)
+        kept = [address for address, worker in before.items() if not worker.info["nanny"]]
+        nannies = {address: w.info["nanny"] for address, w in before.items() if w.info["nanny"]}
+        for address in nannies:
+            before[address].retired = True
+        results = await asyncio.gather(
+            *(self.pool.request(nanny, "restart", timeout_s=timeout_s) for nanny in nannies.values()),
+            return_exceptions=True,
+        )
+        failed = [f"{a}: {r}" for a, r in zip(nannies, results, strict=True) if isinstance(r, BaseException)]
+        if failed:
+            logger.warning("restart: some workers did not restart: %s", "; ".join(failed))
+        with contextlib.suppress(RequestTimeoutError):
+            await self.wait_for_workers(len(before) - len(failed), timeout_s)
+        return {"restarted": len(nannies) - len(failed), "kept": kept, "failed": failed}
+
+    @operation
+    async def retire_workers(self, workers: list[str], reason: str = "retired") -> list[str]:
+        """Move what only these workers hold to the others, then tell them (or their nannies) to go.
+
+        Returns the addresses told.  Their unfinished tasks run elsewhere and count no death.
+        """
+        chosen = self._select(workers)
+        logger.info("retiring %s: %s", ", ".join(chosen), reason)
+        leaving = {address: self.workers[address] for address in chosen}
+        for worker in leaving.values():
+            worker.retired = True
+        await self._ask(lambda token: RetireWanted(token, chosen))
+        await asyncio.gather(
+            *(self.pool.request(w.info["nanny"] or a, "terminate", timeout_s=10.0) for a, w in leaving.items()),
+            return_exceptions=True,
+        )
+        return chosen
+
+    @operation
+    async def worker_exited(self, worker: str, reason: str, expected: bool = False) -> None:
+        """A nanny tells how the process of the worker at address ``worker`` ended."""
+        loop = asyncio.get_running_loop()
+        future = self._exits.setdefault(worker, loop.create_future())
+        if not future.done():
+            future.set_result((reason, expected))
+        if worker in self.workers:
+            # The loss of its connection will be noticed by itself; if not, the word stands for it soon.
+            loop.call_later(10.0, self._exits.pop, worker, None)
+        else:
+            self._exits.pop(worker, None)

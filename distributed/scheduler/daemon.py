@@ -1,0 +1,294 @@
+"""The Scheduler: the daemon around :class:`~distributed.scheduler.machine.SchedulerMachine`.
+
+It turns connections into events and actions into messages.  All decisions about tasks and data are the machine's; the
+control operations are in ``control.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import Any
+
+from tornado.ioloop import IOLoop
+
+from distributed.comm import Connection
+from distributed.daemon import stream_operation
+from distributed.errors import CommError, ConfigError, DistributedError, RemoteProtocolError
+from distributed.messages import (
+    Goodbye,
+    Message,
+    Reply,
+    Request,
+    WorkerAppeared,
+    WorkerDisappeared,
+)
+from distributed.scheduler.control import Control, RegisteredWorker
+from distributed.scheduler.events import (
+    ClientJoined,
+    ClientLeft,
+    ClientMessages,
+    WorkerJoined,
+    WorkerLeft,
+    WorkerMessages,
+)
+from distributed.scheduler.machine import SchedulerMachine
+from distributed.wire.failure import dump_error
+
+__all__ = ["Scheduler"]
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_S = 10.0
+SILENCE_S = 300.0
+"""A worker that says nothing for so long while its connection stands is given up: its process is stuck."""
+LAST_WORDS_S = 1.0
+"""How long the nanny of a lost worker is given to say how the process ended."""
+PING_S = 3.0
+
+
+class Scheduler(Control):
+    """The cluster's scheduler.
+
+    ``Scheduler(loop=loop).start(8786)`` as in the founding document; ``ip`` is the founding name of ``host``.
+    ``allowed_failures``: how many different workers may die under one task before it ends as KilledWorker.
+    """
+
+    default_port = 8786
+
+    def __init__(
+        self,
+        loop: IOLoop | None = None,
+        ip: str | None = None,
+        *,
+        host: str | None = None,
+        secret: bytes | None = None,
+        name: str = "",
+        allowed_failures: int = 3,
+    ) -> None:
+        super().__init__(loop=loop, host=host or ip, secret=secret)
+        self.name = name
+        self.machine = SchedulerMachine(allowed_failures=allowed_failures)
+
+    def start(self, port: int = default_port) -> Any:
+        """Listen on ``port`` (8786 unless told otherwise; 0: any free one) and serve; see ``Daemon.start``."""
+        return super().start(port)
+
+    async def _start(self) -> None:
+        self.own(self._watch_silence(), name="watch for silent workers")
+
+    # -- workers ---------------------------------------------------------------------------------------------------
+
+    @stream_operation
+    async def register_worker(
+        self,
+        connection: Connection,
+        request_id: int,
+        *,
+        address: str,
+        name: str = "",
+        nthreads: int = 1,
+        memory_limit: int | None = None,
+        resources: dict[str, float] | None = None,
+        nanny: str | None = None,
+        host: str = "",
+        pid: int = 0,
+        job_id: str = "",
+        versions: dict[str, str] | None = None,
+        data: dict[str, int] | None = None,
+    ) -> None:
+        """A worker joins and stays for as long as its connection: its stream of messages.
+
+        ``data`` is what it still holds from before it lost the scheduler: key -> bytes.
+        """
+        try:
+            await self._make_way(address, name)
+        except DistributedError as error:
+            logger.warning("refused worker %s: %s", address, error)
+            connection.send(Reply(request_id, error=dump_error(error)))
+            return
+        info = {
+            "name": name or address,
+            "nthreads": nthreads,
+            "memory_limit": memory_limit,
+            "resources": resources or {},
+            "nanny": nanny,
+            "host": host or address.rpartition(":")[0],
+            "pid": pid,
+            "job_id": job_id,
+            "versions": versions or {},
+        }
+        worker = RegisteredWorker(connection, info)
+        self.workers[address] = worker
+        connection.send(Reply(request_id, {"id": self.id, "name": info["name"], "heartbeat_s": HEARTBEAT_S}))
+        self.handle(
+            WorkerJoined(
+                address,
+                name=info["name"],
+                nthreads=nthreads,
+                resources=info["resources"],
+                host=info["host"],
+                memory_limit=memory_limit,
+                nanny=nanny,
+                data=data or {},
+            )
+        )
+        logger.info("worker %s registered: %s threads at %s", info["name"], nthreads, address)
+        self._tell_watchers(self._appeared(address))
+        self._wake_waiters()
+        await self._follow_worker(worker, address)
+
+    async def _make_way(self, address: str, name: str) -> None:
+        """Let go of a dead worker of the same address or name; raises ConfigError if the namesake lives."""
+        if address in self.workers:
+            await self._lose_worker(address, "a new process registered at its address")
+        for other, worker in list(self.workers.items()):
+            if not name or worker.info["name"] != name:
+                continue
+            if await self._answers(other):
+                raise ConfigError(
+                    f"the worker name {name!r} is taken by the worker at {other}, so the one at {address} cannot have "
+                    "it: choose another --name",
+                    key="name",
+                    value=name,
+                )
+            await self._lose_worker(other, f"it did not answer when {address} took over its name {name}")
+
+    async def _answers(self, address: str) -> bool:
+        try:
+            await self.pool.request(address, "ping", timeout_s=PING_S)
+        except DistributedError:
+            return False
+        return True
+
+    async def _follow_worker(self, worker: RegisteredWorker, address: str) -> None:
+        reason = "its connection was lost"
+        try:
+            while True:
+                batch = await worker.connection.read()
+                worker.last_seen_s = time.monotonic()
+                for message in batch:
+                    if isinstance(message, Goodbye):
+                        worker.goodbye = message.reason
+                if self.workers.get(address) is not worker:
+                    return
+                self.handle(WorkerMessages(address, batch))
+        except CommError:
+            pass
+        except RemoteProtocolError as error:
+            reason = f"it sent nonsense: {error}"
+            logger.warning("worker %s: %s", address, reason)
+        finally:
+            worker.connection.abort()
+        if self.status == "running" and self.workers.get(address) is worker:
+            await self._lose_worker(address, reason)
+
+    async def _lose_worker(self, address: str, reason: str) -> None:
+        worker = self.workers[address]
+        expected = worker.goodbye is not None or worker.retired
+        if worker.goodbye is not None:
+            reason = worker.goodbye
+        else:
+            reason, told_expected = await self._last_words(worker, address, reason)
+            expected = expected or told_expected
+        if self.workers.get(address) is not worker:
+            return
+        del self.workers[address]
+        worker.connection.abort()
+        self.pool.forget(address)
+        level = logging.INFO if expected else logging.WARNING
+        logger.log(level, "worker %s at %s left: %s", worker.info["name"], address, reason)
+        where = f"{worker.info['name']} ({address})" if worker.info["name"] != address else address
+        self.handle(WorkerLeft(address, f"{where}: {reason}", expected))
+        self._tell_watchers(WorkerDisappeared(address, worker.info["name"], reason, expected))
+
+    async def _last_words(self, worker: RegisteredWorker, address: str, reason: str) -> tuple[str, bool]:
+        """How the process of a lost worker ended, in its nanny's words if they come soon, else in ours."""
+        if not worker.info["nanny"]:
+            return reason, False
+        future = self._exits.setdefault(address, asyncio.get_running_loop().create_future())
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), LAST_WORDS_S)
+        except asyncio.TimeoutError:
+            return f"{reason}, and its nanny does not say how it ended", False
+        finally:
+            self._exits.pop(address, None)
+
+    async def _watch_silence(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_S * 3)
+            now_s = time.monotonic()
+            for address, worker in list(self.workers.items()):
+                if now_s - worker.last_seen_s > SILENCE_S:
+                    await self._lose_worker(address, f"it was silent for {SILENCE_S:g} s; its process is stuck")
+
+    # -- watchers --------------------------------------------------------------------------------------------------
+
+    def _appeared(self, address: str) -> WorkerAppeared:
+        info = self.workers[address].info
+        return WorkerAppeared(address, info["name"], info["nthreads"], info["host"], info["pid"], info["job_id"])
+
+    def _tell_watchers(self, message: Message) -> None:
+        for connection in self._watchers:
+            with contextlib.suppress(CommError):
+                connection.send(message)
+
+    @stream_operation
+    async def watch(self, connection: Connection, request_id: int) -> None:
+        """Tell which workers there are, and from then on who appears and disappears."""
+        connection.send(Reply(request_id, "OK"), *[self._appeared(address) for address in self.workers])
+        self._watchers.add(connection)
+        try:
+            while True:
+                await connection.read()
+        finally:
+            self._watchers.discard(connection)
+
+    # -- clients ---------------------------------------------------------------------------------------------------
+
+    @stream_operation
+    async def register_client(self, connection: Connection, request_id: int, *, client: str) -> None:
+        """A client joins and stays for as long as its connection; requests on it are answered on it."""
+        if client in self.clients:
+            taken = ConfigError(f"a client with the id {client} is connected already", key="client", value=client)
+            connection.send(Reply(request_id, error=dump_error(taken)))
+            return
+        self.clients[client] = connection
+        connection.send(Reply(request_id, {"id": self.id, "address": self.address, "name": self.name}))
+        self.handle(ClientJoined(client))
+        logger.info("client %s joined: %s", client, connection.peer)
+        try:
+            while True:
+                batch = await connection.read()
+                # Requests are answered in their own time, but only after what was sent before them is done.
+                if any(isinstance(message, Request) for message in batch):
+                    self._handle_mixed(client, connection, batch)
+                else:
+                    self.handle(ClientMessages(client, batch))
+        except CommError:
+            pass
+        finally:
+            del self.clients[client]
+            if self.status != "closed":
+                self.handle(ClientLeft(client))
+            logger.info("client %s left", client)
+
+    def _handle_mixed(self, client: str, connection: Connection, batch: list[Message]) -> None:
+        plain: list[Message] = []
+        for message in batch:
+            if not isinstance(message, Request):
+                plain.append(message)
+                continue
+            if plain:
+                self.handle(ClientMessages(client, plain))
+                plain = []
+            self.own(self._answer_on(connection, message), name=f"operation {message.op}")
+        if plain:
+            self.handle(ClientMessages(client, plain))
+
+    async def _answer_on(self, connection: Connection, request: Request) -> None:
+        reply = await self.answer(request)
+        with contextlib.suppress(CommError):
+            connection.send(reply)

@@ -1,0 +1,318 @@
+"""What the scheduler knows: tasks, workers, clients, functions, and how they hang together.
+
+Records only; the rules are in ``transitions.py`` and its neighbours, and ``invariants.py`` checks all of this
+both ways.  A cluster holds millions of tasks, so :class:`Task` is lean: the garbage collector does not look at
+it, what few tasks have is in :class:`Trouble`, and holders and wanters are tuples which tasks share.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from distributed.messages import ErrorInfo, Message, Payload, TaskOptions
+from distributed.scheduler.actions import Answer
+from distributed.scheduler.events import WorkerJoined
+from distributed.scheduler.queues import ReadyQueue
+from distributed.scheduler.states import QUEUED, RELEASED, STATE_NAMES, SUSPECT
+
+__all__ = [
+    "RANK_BITS",
+    "UNKNOWN_S",
+    "Client",
+    "Death",
+    "Demand",
+    "Function",
+    "Mission",
+    "Peer",
+    "State",
+    "Task",
+    "Trouble",
+    "Worker",
+]
+
+UNKNOWN_S = 0.5
+"""What a task is thought to take before any of its function has ended."""
+
+RANK_BITS = 40
+"""A rank is minus the user's priority, then so many bits for the order of submission."""
+
+
+class Function(msgspec.Struct, eq=False):
+    """A function of the user's.  ``references``: tasks that name it, and clients that sent it."""
+
+    id: str
+    payload: Payload
+    references: int = 0
+    duration_s: float = UNKNOWN_S
+    samples: int = 0
+    type_name: str = ""
+
+
+class Death(msgspec.Struct, eq=False):
+    """An unexpected end of a worker, as in ``WorkerLeft.reason``."""
+
+    address: str
+    reason: str
+
+
+class Trouble(msgspec.Struct, eq=False):
+    """What only few tasks have.
+
+    ``deaths``: of workers that had the task; ``retries``: left after exceptions, None if none was used;
+    ``error``: why it failed; ``blame``: the key that failed first; ``lost``: who held the data before it was
+    lost; ``missed``: how often in a row its dependencies could not be fetched; ``accused``: how often its
+    last holder was said not to have it.
+    """
+
+    deaths: tuple[Death, ...] = ()
+    retries: int | None = None
+    error: ErrorInfo | None = None
+    blame: str = ""
+    lost: tuple[str, ...] | None = None
+    missed: int = 0
+    accused: int = 0
+
+
+class Task(msgspec.Struct, eq=False, gc=False):
+    """One task, or scattered data: then ``function`` is None and it cannot be computed again.
+
+    ``run``: number of the current run, 0 if none; ``place``: the worker that has it; ``missing``: while it
+    waits, how many dependencies are not in memory; ``needs``: how many of its dependents are active.
+    """
+
+    key: str
+    function: Function | None
+    args: Payload
+    options: TaskOptions | None
+    demand: Demand
+    rank: int
+    state: int = RELEASED
+    run: int = 0
+    place: Worker | None = None
+    holders: tuple[Worker, ...] = ()
+    nbytes: int = 0
+    type_name: str = ""
+    dependencies: tuple[Task, ...] = ()
+    dependents: dict[Task, None] | None = None
+    missing: int = 0
+    needs: int = 0
+    wanters: tuple[Client, ...] = ()
+    trouble: Trouble | None = None
+
+    def __repr__(self) -> str:
+        return f"<Task {self.key}: {STATE_NAMES[self.state]}>"
+
+
+class Demand:
+    """What a class of tasks asks of its worker; all tasks that ask the same share one.
+
+    ``workers``: addresses, hosts or names it may run on, only a preference if ``loose``.  ``eligible``: the
+    workers that could ever run these tasks; ``preferred``: those of them that are named.
+    """
+
+    __slots__ = (
+        "eligible",
+        "loose",
+        "preferred",
+        "queue",
+        "resources",
+        "suspects",
+        "tasks",
+        "workers",
+    )
+
+    def __init__(
+        self, workers: frozenset[str] = frozenset(), loose: bool = False, resources: dict[str, float] | None = None
+    ) -> None:
+        self.workers = workers
+        self.loose = loose
+        self.resources = resources or {}
+        self.tasks = 0
+        self.queue: ReadyQueue[Task] = ReadyQueue(QUEUED)
+        self.suspects: ReadyQueue[Task] = ReadyQueue(SUSPECT)
+        self.eligible: dict[Worker, None] = {}
+        self.preferred: dict[Worker, None] = {}
+
+    def consider(self, worker: Worker) -> None:
+        """A worker joined: can it run these tasks?"""
+        if any(worker.resources.get(name, 0) < amount for name, amount in self.resources.items()):
+            return
+        named = not self.workers.isdisjoint(worker.names)
+        if named:
+            self.preferred[worker] = None
+        if named or self.loose or not self.workers:
+            self.eligible[worker] = None
+
+    def dismiss(self, worker: Worker) -> None:
+        """A worker left."""
+        self.eligible.pop(worker, None)
+        self.preferred.pop(worker, None)
+
+    def fits(self, worker: Worker) -> bool:
+        """Whether the worker can take one more of these tasks as far as its free resources go."""
+        if worker not in self.eligible:
+            return False
+        free = worker.free
+        return not self.resources or all(free[name] >= amount for name, amount in self.resources.items())
+
+
+class Worker:
+    """One registered worker.
+
+    ``names``: what restrictions may call it; ``data``: results held there; ``processing``: tasks it was handed,
+    each with the seconds it is thought to take; ``busy_s``: their sum; ``free``: resources not in use;
+    ``alone``: the suspect that has the worker for itself; ``asked``: how many of its tasks are being stolen;
+    ``only``, ``addresses``: itself alone, shared by many tasks and messages.
+    """
+
+    __slots__ = (
+        "address",
+        "addresses",
+        "alone",
+        "asked",
+        "busy_s",
+        "data",
+        "drops",
+        "executing",
+        "free",
+        "functions",
+        "host",
+        "leaving",
+        "limit_s",
+        "memory",
+        "memory_limit",
+        "name",
+        "names",
+        "nanny",
+        "nbytes",
+        "nthreads",
+        "only",
+        "outbox",
+        "paused",
+        "processing",
+        "resources",
+        "robbing",
+    )
+
+    def __init__(self, joined: WorkerJoined, limit_s: float) -> None:
+        self.address = joined.address
+        self.name = joined.name or joined.address
+        self.host = joined.host
+        self.nthreads = max(1, joined.nthreads)
+        self.resources = dict(joined.resources)
+        self.free = dict(joined.resources)
+        self.memory_limit = joined.memory_limit
+        self.nanny = joined.nanny
+        ip = self.address.rpartition(":")[0]
+        self.names = frozenset({self.address, self.name, self.host, ip, ip.strip("[]")} - {""})
+        self.limit_s = limit_s * self.nthreads
+        self.data: dict[Task, None] = {}
+        self.nbytes = 0
+        self.processing: dict[Task, float] = {}
+        self.busy_s = 0.0
+        self.functions: set[Function] = set()
+        self.paused = False
+        self.executing = 0
+        self.memory = 0
+        self.leaving = False
+        self.alone: Task | None = None
+        self.asked = 0
+        self.robbing = 0
+        self.only = (self,)
+        self.addresses = [self.address]
+        self.drops: list[str] = []
+        self.outbox: list[Message] = []
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.address}>"
+
+
+class Client:
+    """One client stream.  ``wants`` counts the keys it wants; ``only``: itself alone, shared by many tasks."""
+
+    __slots__ = ("functions", "id", "only", "outbox", "wants")
+
+    def __init__(self, client: str) -> None:
+        self.id = client
+        self.wants = 0
+        self.functions: set[Function] = set()
+        self.only = (self,)
+        self.outbox: list[Message] = []
+
+    def __repr__(self) -> str:
+        return f"<Client {self.id}>"
+
+
+Peer: TypeAlias = Worker | Client
+
+
+class Mission:
+    """Copies of data on their way, for one control event: replicate, rebalance or retire.
+
+    ``pending``: (task, target) -> the holder that gives its copy up when the new one is there, or None.
+    """
+
+    __slots__ = ("keys", "moved", "n", "pending", "rounds", "token", "workers")
+
+    def __init__(self, token: int, keys: list[str] | None = None, n: int | None = None) -> None:
+        self.token = token
+        self.keys = keys
+        self.n = n
+        self.workers: list[str] | None = None
+        self.moved = 0
+        self.rounds = 0
+        self.pending: dict[tuple[Task, Worker], Worker | None] = {}
+
+
+DemandKey: TypeAlias = tuple[frozenset[str], bool, tuple[tuple[str, float], ...]]
+
+
+class State:
+    """All of it.  What is filled and emptied within one event is in the last block of the constructor."""
+
+    def __init__(self, allowed_failures: int = 3, prefetch_s: float = 0.02, prefetch_tasks: int = 2000) -> None:
+        self.allowed_failures = allowed_failures
+        self.prefetch_s = prefetch_s
+        self.prefetch_tasks = prefetch_tasks
+        self.tasks: dict[str, Task] = {}
+        self.workers: dict[str, Worker] = {}
+        self.clients: dict[str, Client] = {}
+        self.functions: dict[str, Function] = {}
+        self.serial = 0
+        self.runs = 0
+
+        self.anything = Demand()
+        self.demands: dict[DemandKey, Demand] = {}
+        """All others."""
+        self.pending: dict[Demand, None] = {}
+        """Of those, at least the ones with tasks in the queue."""
+        self.suspected: dict[Demand, None] = {}
+        """At least the demands with suspects that wait."""
+
+        self.open: dict[Worker, None] = {}
+        """Workers that take more tasks."""
+        self.idle: dict[Worker, None] = {}
+        """Of those, the ones with a free thread."""
+        self.vacant: dict[Worker, None] = {}
+        """Of those, the ones without any task, also if reserved."""
+        self.rich: dict[Worker, None] = {}
+        """Workers with tasks that they cannot have started."""
+        self.reserved: dict[Worker, None] = {}
+        """Workers that run a suspect alone, or are being emptied for one."""
+        self.stealing: dict[Task, Worker | None] = {}
+        """Tasks asked back -> for whom (None: to empty a worker)."""
+        self.fetching: dict[Task, dict[Worker, Mission]] = {}
+        """Copies on their way: task -> target -> why."""
+        self.missions: dict[int, Mission] = {}
+        self.departed: dict[str, dict[Task, None]] = {}
+        """What a lost worker held, in case that it comes back with it."""
+
+        self.changed: dict[Worker, None] = {}
+        self.touched: dict[Demand, None] = {}
+        self.unneeded: list[Task] = []
+        self.speaking: list[Peer] = []
+        self.dropping: list[Worker] = []
+        self.answers: list[Answer] = []
+

@@ -1,0 +1,53 @@
+"""The states of a task in the scheduler.
+
+Plain numbers, because they are compared a million times a second.  The order carries meaning: from
+``WAITING`` to ``PROCESSING`` a task is *active*, somebody wants its result and it has none yet.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ERRED",
+    "FORGOTTEN",
+    "MEMORY",
+    "PROCESSING",
+    "QUEUED",
+    "RELEASED",
+    "STATE_NAMES",
+    "SUSPECT",
+    "WAITING",
+    "is_active",
+]
+
+RELEASED = 0
+"""Known, but nobody needs its result now; kept because a result that still lives was made from it."""
+WAITING = 1
+"""Waits for dependencies."""
+QUEUED = 2
+"""Could run; waits for a worker."""
+SUSPECT = 3
+"""Could run, but was at a worker when that died: waits for a worker of its own."""
+PROCESSING = 4
+"""Handed to a worker."""
+MEMORY = 5
+"""Its result is on one or more workers."""
+ERRED = 6
+"""Failed, or a task it depends on did, or it was data that is lost."""
+FORGOTTEN = 7
+"""Not known any more."""
+
+STATE_NAMES = (
+    "released",
+    "waiting",
+    "queued",
+    "suspect",
+    "processing",
+    "memory",
+    "erred",
+    "forgotten",
+)
+
+
+def is_active(state: int) -> bool:
+    """Whether a task in this state is wanted and has no result yet."""
+    return WAITING <= state <= PROCESSING

@@ -1,0 +1,111 @@
+"""What a worker does: the actions that :class:`~distributed.worker.machine.WorkerMachine` asks for,
+in order."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from distributed.messages import Message, Payload, Request, RunTask
+
+__all__ = [
+    "Action",
+    "Answer",
+    "Drop",
+    "Execute",
+    "Fetch",
+    "Keep",
+    "Leave",
+    "LearnFunctions",
+    "Pause",
+    "Resume",
+    "SendScheduler",
+    "Withdraw",
+]
+
+
+class LearnFunctions(msgspec.Struct):
+    """Remember these functions: id -> payload."""
+
+    functions: dict[str, Payload]
+
+
+class Keep(msgspec.Struct):
+    """Put these values, and their sizes in bytes, into the store."""
+
+    values: dict[str, Any]
+    sizes: dict[str, int]
+
+
+class Drop(msgspec.Struct):
+    """Take these keys out of the store."""
+
+    keys: list[str]
+
+
+class Execute(msgspec.Struct):
+    """Give these tasks to the executor; it takes them by priority."""
+
+    tasks: list[RunTask]
+
+
+class Withdraw(msgspec.Struct):
+    """Take these tasks back from the executor unless they started; answer with ``Withdrawn``."""
+
+    tasks: list[RunTask]
+
+
+class Fetch(msgspec.Struct):
+    """Ask the peer at ``address`` for these keys, about ``nbytes``; answer with ``Fetched`` or
+    ``PeerFailed``."""
+
+    address: str
+    keys: list[str]
+    nbytes: int
+
+
+class Pause(msgspec.Struct):
+    """Start no task: ``memory`` bytes are resident, close to the limit."""
+
+    memory: int
+
+
+class Resume(msgspec.Struct):
+    """Start tasks again."""
+
+    memory: int
+
+
+class SendScheduler(msgspec.Struct):
+    """Send these messages to the scheduler."""
+
+    messages: list[Message]
+
+
+class Answer(msgspec.Struct):
+    """Carry out an operation that the scheduler asked for on its own connection, and reply
+    there."""
+
+    request: Request
+
+
+class Leave(msgspec.Struct):
+    """The scheduler asks this worker to go: close with this reason."""
+
+    reason: str
+
+
+Action: TypeAlias = (
+    LearnFunctions
+    | Keep
+    | Drop
+    | Execute
+    | Withdraw
+    | Fetch
+    | Pause
+    | Resume
+    | SendScheduler
+    | Answer
+    | Leave
+)

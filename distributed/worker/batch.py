@@ -1,0 +1,77 @@
+"""The actions that one event leads to, gathered so that each kind is one action however many tasks
+it concerns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distributed.messages import Message, Payload, RunTask
+from distributed.worker.actions import (
+    Action,
+    Drop,
+    Execute,
+    Fetch,
+    Keep,
+    LearnFunctions,
+    SendScheduler,
+    Withdraw,
+)
+
+__all__ = ["Batch"]
+
+
+class Batch:
+    """Collects what one event asks for; :meth:`actions` puts it in the order in which it must
+    happen.
+
+    Functions and values come before the tasks that use them; tasks before the withdrawals, so that
+    a task that came and was cancelled in one batch is taken out again; messages to the scheduler
+    last.
+    """
+
+    __slots__ = (
+        "drops",
+        "execute",
+        "fetches",
+        "functions",
+        "messages",
+        "others",
+        "sizes",
+        "values",
+        "withdraw",
+    )
+
+    def __init__(self) -> None:
+        self.functions: dict[str, Payload] = {}
+        self.values: dict[str, Any] = {}
+        self.sizes: dict[str, int] = {}
+        self.drops: list[str] = []
+        self.execute: list[RunTask] = []
+        self.withdraw: list[RunTask] = []
+        self.fetches: list[tuple[str, list[str], int]] = []
+        self.others: list[Action] = []
+        self.messages: list[Message] = []
+
+    def keep(self, key: str, value: Any, nbytes: int) -> None:
+        """Put a value into the store."""
+        self.values[key] = value
+        self.sizes[key] = nbytes
+
+    def actions(self) -> list[Action]:
+        """Return what was gathered as actions, in order."""
+        actions: list[Action] = []
+        if self.functions:
+            actions.append(LearnFunctions(self.functions))
+        if self.values:
+            actions.append(Keep(self.values, self.sizes))
+        if self.drops:
+            actions.append(Drop(self.drops))
+        actions.extend(self.others)
+        if self.execute:
+            actions.append(Execute(self.execute))
+        if self.withdraw:
+            actions.append(Withdraw(self.withdraw))
+        actions.extend(Fetch(*request) for request in self.fetches)
+        if self.messages:
+            actions.append(SendScheduler(self.messages))
+        return actions

@@ -1,0 +1,379 @@
+"""The Worker: the daemon around :class:`~distributed.worker.machine.WorkerMachine`.
+
+It turns what comes from the scheduler, the threads and the peers into events, and carries out the machine's actions.
+The operations that others request are in ``operations.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import msgspec
+from tornado.ioloop import IOLoop
+
+from distributed import __version__
+from distributed.clusterfile import ClusterFile
+from distributed.comm import Connection
+from distributed.errors import CommError, ConfigError, RemoteProtocolError
+from distributed.messages import Message
+from distributed.network import own_address, parse_address
+from distributed.units import format_memory
+from distributed.worker import actions, events
+from distributed.worker.background import in_thread
+from distributed.worker.executor import Executor
+from distributed.worker.joining import Membership, SchedulerGoneError, SchedulerSeeker
+from distributed.worker.machine import WorkerMachine
+from distributed.worker.memory import give_back_memory, resident_bytes
+from distributed.worker.operations import Operations
+from distributed.worker.running import TaskRunner
+from distributed.worker.stdio import StdioGuard
+from distributed.worker.transfer import fetch
+
+__all__ = ["EXIT_DEATH_TIMEOUT", "Worker"]
+
+logger = logging.getLogger(__name__)
+
+EXIT_DEATH_TIMEOUT = 3
+_EXECUTOR_CLOSE_S = 0.5
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Worker(Operations):
+    """Runs tasks in ``ncores`` threads and keeps their results.
+
+    ``Worker('192.168.0.1', 8786, loop=loop).start(0)`` as in the founding document; ``start`` returns a future of the
+    registration.  Further settings:
+
+    ``ip``: the address to listen on and to tell others (default: listen on all, tell the one that faces the
+    scheduler); ``local_dir``: where its private folder is made; ``services``: name or (name, port) -> class of an
+    object with ``listen(port)`` and ``stop()``, called with the worker; ``cluster_file``: the scheduler's addresses
+    and the secret are read there, anew at each attempt; ``memory_limit``: bytes, above 85 % of which no task is
+    started; ``resources``: amounts by name; ``death_timeout_s``: seconds without a scheduler after which the worker
+    closes with exit code 3, None for never; ``nanny``: its nanny's address; ``stdio``: for a process of its own.
+    """
+
+    kind = "Worker"
+
+    def __init__(
+        self,
+        center_ip: str | None = None,
+        center_port: int | None = None,
+        ip: str | None = None,
+        ncores: int | None = None,
+        loop: IOLoop | None = None,
+        local_dir: str | None = None,
+        services: Mapping[Any, Callable[[Any], Any]] | None = None,
+        service_ports: dict[str, int] | None = None,
+        name: str | None = None,
+        *,
+        secret: bytes | None = None,
+        cluster_file: str | Path | None = None,
+        memory_limit: int | None = None,
+        resources: dict[str, float] | None = None,
+        death_timeout_s: float | None = 60.0,
+        nanny: str | None = None,
+        job_id: str = "",
+        stdio: StdioGuard | None = None,
+    ) -> None:
+        path = Path(cluster_file) if cluster_file else None
+        if secret is None and path is not None:
+            secret = ClusterFile.read(path).secret_bytes
+        super().__init__(loop=loop, host=ip, secret=secret)
+        self._host_is_fixed = ip is not None
+        self.ncores = ncores or usable_cores()
+        self.name = name or ""
+        self.memory_limit = memory_limit or 0
+        self.worker_resources = dict(resources or {})
+        self.nanny = nanny
+        self.job_id = job_id
+        self.services: dict[str, Any] = {}
+        self.service_ports = dict(service_ports or {})
+        self._services_wanted = dict(services or {})
+        self._local_parent = local_dir
+        self._stdio = stdio
+        self._seeker = SchedulerSeeker(
+            _center(center_ip, center_port),
+            self._secret,
+            describe=self._describe,
+            changed=lambda: self.handle(events.SchedulerChanged()),
+            cluster_file=path,
+            death_timeout_s=death_timeout_s,
+        )
+        self._membership: Membership | None = None
+        self._registered = asyncio.Event()
+        self._beat: asyncio.TimerHandle | None = None
+        self._perform: dict[type, Callable[[Any], None]] = {
+            actions.LearnFunctions: self._learn_functions,
+            actions.Keep: self._keep,
+            actions.Drop: self._drop,
+            actions.Execute: self._execute,
+            actions.Withdraw: self._withdraw,
+            actions.Fetch: self._fetch,
+            actions.Pause: self._pause,
+            actions.Resume: self._resume,
+            actions.SendScheduler: self._send_scheduler,
+            actions.Answer: self._answer,
+            actions.Leave: self._leave,
+        }
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    @property
+    def center(self) -> str:
+        """``"host:port"`` of the scheduler: where it is registered, else where it will look first."""
+        if self._membership is not None:
+            return self._membership.address
+        return self._seeker.addresses[0] if self._seeker.addresses else ""
+
+    @property
+    def active(self) -> set[str]:
+        """The keys of the tasks that run or wait for a thread."""
+        return set(self.machine.active)
+
+    def bind(self, port: int = 0) -> None:
+        """Listen on ``port``; see ``Daemon.bind``."""
+        super().bind(port)
+        if not self._host_is_fixed and self.center:
+            with contextlib.suppress(OSError, ConfigError):  # its name may be resolvable later
+                self.host = own_address(self.center)
+
+    async def registered(self) -> str:
+        """Wait until the worker is registered; return the scheduler's address.
+
+        Raises CommError with the reason if the worker closes before.
+        """
+        waits = [
+            asyncio.ensure_future(self._registered.wait()),
+            asyncio.ensure_future(self.finished()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if not self._registered.is_set():
+            raise CommError(
+                f"the worker closed before it could register: {self.close_reason}",
+                address=self.center,
+            )
+        return self.center
+
+    async def _start(self) -> None:
+        self._make_parts()
+        for wanted, make in self._services_wanted.items():
+            service_name, port = wanted if isinstance(wanted, tuple) else (wanted, 0)
+            service = self.services[service_name] = make(self)
+            service.listen(port)
+            self.service_ports[service_name] = getattr(service, "port", port)
+        try:
+            self._enter(await self._seeker.join())
+        except SchedulerGoneError:
+            self.exit_code = EXIT_DEATH_TIMEOUT
+            raise
+        self.own(self._follow_scheduler(), name="follow the scheduler")
+
+    def _make_parts(self) -> None:
+        """Make what depends on the address, which is known only now."""
+        self.machine = WorkerMachine(
+            self.address, resources=self.worker_resources, memory_limit=self.memory_limit
+        )
+        self.make_directory(self._local_parent)
+        self.runner = TaskRunner(self.data, self.address, worker=self)
+        self.executor = Executor(
+            self.ncores, self.runner, self._wake, name=f"task-{self.name or self.port}"
+        )
+
+    def _describe(self, connection: Connection) -> dict[str, Any]:
+        return {
+            "address": self.address,
+            "name": self.name,
+            "nthreads": self.ncores,
+            "memory_limit": self.memory_limit or None,
+            "resources": self.worker_resources,
+            "nanny": self.nanny,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "job_id": self.job_id,
+            "versions": _versions(),
+            "data": dict(self.machine.held),
+        }
+
+    def _enter(self, membership: Membership) -> None:
+        self._membership = membership
+        self.name = membership.name
+        self._registered.set()
+        logger.info(
+            "registered with the scheduler at %s as %s", membership.address, membership.name
+        )
+        self._schedule_beat()
+        if membership.messages:
+            self.handle(events.SchedulerMessages(membership.messages))
+
+    async def _follow_scheduler(self) -> None:
+        while self.status != "closing":
+            assert self._membership is not None
+            try:
+                await self._read(self._membership.connection)
+            except (CommError, RemoteProtocolError) as error:
+                reason = str(error)
+            if self.status == "closing":
+                return
+            logger.warning("%s; trying to join it again", reason)
+            self._membership.connection.abort()
+            self.handle(events.SchedulerLost())
+            try:
+                self._enter(await self._seeker.join())
+            except SchedulerGoneError as error:
+                logger.error("%s", error)
+                self.exit_code = EXIT_DEATH_TIMEOUT
+                self._close_soon(str(error))
+                return
+
+    async def _read(self, connection: Connection) -> None:
+        while True:
+            self.handle(events.SchedulerMessages(await connection.read()))
+
+    async def _close(self, reason: str) -> None:
+        if self._beat is not None:
+            self._beat.cancel()
+        if hasattr(self, "executor"):  # else it never started
+            self._collect()
+            self.handle(events.Closing(reason))
+            self.executor.close(_EXECUTOR_CLOSE_S)
+            self.remove_directory()
+        if self._membership is not None:
+            await self._membership.connection.close()
+        for service in self.services.values():
+            service.stop()
+        if self._stdio is not None:
+            self._stdio.close()
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def handle(self, event: events.Event) -> None:
+        """Give an event to the machine and carry out what it decides."""
+        for action in self.machine.handle(event):
+            self._perform[type(action)](action)
+
+    def _wake(self) -> None:
+        """Called in a task's thread: outcomes are waiting."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended before the task
+            self.loop.asyncio_loop.call_soon_threadsafe(self._collect)  # type: ignore[attr-defined]
+
+    def _collect(self) -> None:
+        outcomes = self.executor.take()
+        if not outcomes:
+            return
+        if self._stdio is not None and (closed := self._stdio.repair()):
+            logger.warning(
+                "a task closed the descriptors %s of this process; they are open again", closed
+            )
+        try:
+            self.handle(events.Executed(outcomes))
+        except Exception as error:
+            self.report_bug(error, "handling the ends of tasks")
+
+    def _schedule_beat(self) -> None:
+        if self._beat is not None:
+            self._beat.cancel()
+        assert self._membership is not None
+        self._beat = asyncio.get_running_loop().call_later(
+            self._membership.heartbeat_s, self._heartbeat
+        )
+
+    def _heartbeat(self) -> None:
+        self.handle(events.MemoryMeasured(resident_bytes(), self.executor.executing))
+        self._schedule_beat()
+
+    # -- actions ---------------------------------------------------------------------------------------------------
+
+    def _learn_functions(self, action: actions.LearnFunctions) -> None:
+        self.runner.learn(action.functions)
+
+    def _keep(self, action: actions.Keep) -> None:
+        self.data.put(action.values, action.sizes)
+
+    def _drop(self, action: actions.Drop) -> None:
+        self.data.drop(action.keys)
+
+    def _execute(self, action: actions.Execute) -> None:
+        self.executor.push(action.tasks)
+
+    def _withdraw(self, action: actions.Withdraw) -> None:
+        if taken := self.executor.withdraw(action.tasks):
+            self.handle(events.Withdrawn(taken))
+
+    def _fetch(self, action: actions.Fetch) -> None:
+        self.own(self._fetch_and_tell(action), name=f"fetch from {action.address}")
+
+    async def _fetch_and_tell(self, action: actions.Fetch) -> None:
+        self.handle(await fetch(self.pool, action.address, action.keys, action.nbytes))
+
+    def _pause(self, action: actions.Pause) -> None:
+        self.executor.pause()
+        logger.warning(
+            "%s of memory are in use, close to the limit of %s: starting no task until it is less",
+            format_memory(action.memory),
+            format_memory(self.memory_limit),
+        )
+        self.own(in_thread(give_back_memory), name="give back memory")
+
+    def _resume(self, action: actions.Resume) -> None:
+        self.executor.resume()
+        logger.info("%s of memory are in use: starting tasks again", format_memory(action.memory))
+
+    def _send_scheduler(self, action: actions.SendScheduler) -> None:
+        self._send(action.messages)
+
+    def _send(self, messages: list[Message]) -> None:
+        if self._membership is not None:
+            # A connection just lost is an event on its way: nobody waits for these messages any more.
+            with contextlib.suppress(CommError):
+                self._membership.connection.send(*messages)
+
+    def _answer(self, action: actions.Answer) -> None:
+        self.own(self._answer_scheduler(action), name=f"operation {action.request.op}")
+
+    async def _answer_scheduler(self, action: actions.Answer) -> None:
+        self._send([await self.answer(action.request)])
+
+    def _leave(self, action: actions.Leave) -> None:
+        logger.info("the scheduler sends this worker away: %s", action.reason)
+        self._close_soon(action.reason)
+
+
+def _center(ip: str | None, port: int | None) -> list[str]:
+    """The founding arguments as addresses; ``ip`` may be ``"host:port"``.  Raises ConfigError."""
+    if ip is None:
+        return []
+    host, number = parse_address(ip, port)
+    return [f"[{host}]:{number}" if ":" in host else f"{host}:{number}"]
+
+
+def _versions() -> dict[str, str]:
+    versions = {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "dlaunch": __version__,
+        "msgspec": msgspec.__version__,
+        "cloudpickle": cloudpickle.__version__,
+    }
+    # Only what is loaded: an import costs time and memory in each of many workers.
+    for name in ("numpy", "pandas"):
+        if (module := sys.modules.get(name)) is not None:
+            versions[name] = str(getattr(module, "__version__", "?"))
+    return versions

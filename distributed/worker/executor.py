@@ -1,0 +1,155 @@
+"""The threads that run tasks: they take task after task from one queue and report in bulk.
+
+A thread that ends a task appends the outcome and wakes the loop only if nobody has since the loop last looked, so a
+thousand short tasks cost one wake-up, and there is no round trip through the loop between two tasks.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from typing import Protocol
+
+from distributed.messages import RunTask
+from distributed.worker.events import Outcome
+
+__all__ = ["Executor", "Runner"]
+
+
+class Runner(Protocol):
+    """What a thread does with a task; must not raise."""
+
+    def __call__(self, task: RunTask, /) -> Outcome: ...  # noqa: D102
+
+
+class Executor:
+    """``nthreads`` threads, started when first needed.
+
+    ``run`` carries out one task in a thread; ``wake`` is called from a thread when there are outcomes to take, and
+    must be safe from any thread.  All other methods are for the loop's thread.
+    """
+
+    def __init__(
+        self, nthreads: int, run: Runner, wake: Callable[[], None], name: str = "task"
+    ) -> None:
+        self._nthreads = nthreads
+        self._run = run
+        self._wake = wake
+        self._name = name
+        self._lock = threading.Lock()
+        self._more = threading.Condition(self._lock)
+        self._heap: list[tuple[tuple[int, int], int, RunTask]] = []
+        self._numbers = count()
+        self._queued: dict[str, RunTask] = {}
+        self._outcomes: deque[Outcome] = deque()
+        self._woken = False
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        self._paused = False
+        self._closed = False
+
+    @property
+    def executing(self) -> int:
+        """How many threads are in a task."""
+        return len(self._threads) - self._idle
+
+    @property
+    def queued(self) -> int:
+        """How many tasks wait for a thread."""
+        return len(self._queued)
+
+    def push(self, tasks: list[RunTask]) -> None:
+        """Queue tasks; lower ``priority`` runs first, then what came first.
+
+        A task of a key that is queued already takes its place.
+        """
+        with self._lock:
+            for task in tasks:
+                self._queued[task.key] = task
+                heappush(self._heap, (task.priority, next(self._numbers), task))
+            self._summon()
+
+    def withdraw(self, tasks: list[RunTask]) -> list[RunTask]:
+        """Take tasks out of the queue; return those that had not started."""
+        with self._lock:
+            taken = [task for task in tasks if self._queued.get(task.key) is task]
+            for task in taken:
+                del self._queued[task.key]
+            if not self._queued:
+                self._heap.clear()
+        return taken
+
+    def take(self) -> list[Outcome]:
+        """Return the outcomes since the last call."""
+        # First the flag, then the outcomes: one that comes in between wakes the loop once more, none is left behind.
+        self._woken = False
+        outcomes = self._outcomes
+        return [outcomes.popleft() for _ in range(len(outcomes))]
+
+    def pause(self) -> None:
+        """Start no task until ``resume``; those that run run on."""
+        with self._lock:
+            self._paused = True
+
+    def resume(self) -> None:
+        """Start tasks again."""
+        with self._lock:
+            self._paused = False
+            self._summon()
+
+    def close(self, timeout_s: float = 0.0) -> None:
+        """Let the threads end after their present task; wait for the idle ones up to ``timeout_s`` seconds each.
+
+        A thread in user code cannot be stopped; it does not keep the process from ending.
+        """
+        with self._lock:
+            self._closed = True
+            self._queued.clear()
+            self._heap.clear()
+            idle = self._idle
+            self._more.notify_all()
+        if idle == len(self._threads):
+            for thread in self._threads:
+                thread.join(timeout_s)
+
+    def _summon(self) -> None:
+        """Wake or start as many threads as there is work for; the lock is held."""
+        if self._paused or self._closed:
+            return
+        wanted = len(self._queued)
+        if self._idle:
+            self._more.notify(wanted)
+        for _ in range(min(self._nthreads - len(self._threads), wanted - self._idle)):
+            thread = threading.Thread(
+                target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+
+    def _next(self) -> RunTask | None:
+        """Wait for a task and return it; None when closed."""
+        with self._lock:
+            while True:
+                if self._closed:
+                    return None
+                if not self._paused:
+                    while self._heap:
+                        task = heappop(self._heap)[2]
+                        if self._queued.get(task.key) is task:
+                            del self._queued[task.key]
+                            return task
+                self._idle += 1
+                self._more.wait()
+                self._idle -= 1
+
+    def _work(self) -> None:
+        run, outcomes = self._run, self._outcomes
+        while (task := self._next()) is not None:
+            outcomes.append(run(task))
+            del task
+            if not self._woken:
+                self._woken = True
+                self._wake()

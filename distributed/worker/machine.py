@@ -1,0 +1,453 @@
+"""The worker's decisions: what waits, what is fetched, what runs, what is kept.  Pure: no clock, socket or thread.
+
+A task is at one place at a time:
+
+- ``waiting``: dependencies are missing; they are fetched, or computed here before it (``needed_by`` says by whom);
+- ``resources.blocked``: ready, but a resource that it asks for is in use;
+- ``active``: given to the executor, whose threads take tasks by priority, so we do not know which have started;
+- ``abandoned``: given to the executor and cancelled since; its end is ignored.
+
+Every RunTask is answered once, by its end, by TaskReturned or by TaskMissingData, unless it is cancelled or the
+scheduler is lost.  ``held`` are the keys in the store with their sizes in bytes; ``made`` the run that made them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from distributed.errors import RemoteProtocolError
+from distributed.messages import (
+    AddFunction,
+    CancelTask,
+    DataAdded,
+    DataDropped,
+    DropData,
+    FetchData,
+    FetchFailed,
+    Goodbye,
+    Heartbeat,
+    Request,
+    RunTask,
+    StealTask,
+    TaskFinished,
+    TaskMissingData,
+    TaskReturned,
+)
+from distributed.worker import events
+from distributed.worker.actions import Action, Answer, Leave, Pause, Resume
+from distributed.worker.batch import Batch
+from distributed.worker.fetches import Fetches
+from distributed.worker.resources import Resources
+
+__all__ = ["WorkerMachine"]
+
+PAUSE_ABOVE = 0.85
+RESUME_BELOW = 0.75
+
+
+class _Waiting:
+    """A task that waits for the keys in ``missing``."""
+
+    __slots__ = ("missing", "task")
+
+    def __init__(self, task: RunTask, missing: set[str]) -> None:
+        self.task = task
+        self.missing = missing
+
+
+class WorkerMachine:
+    """The state of the worker at ``address``; ``memory_limit`` in bytes, 0 for none."""
+
+    def __init__(
+        self, address: str, *, resources: Mapping[str, float] | None = None, memory_limit: int = 0
+    ) -> None:
+        self.address = address
+        self.memory_limit = memory_limit
+        self.paused = False
+        self.closing = False
+        self.held: dict[str, int] = {}
+        self.made: dict[str, int] = {}
+        self.active: dict[str, RunTask] = {}
+        self.waiting: dict[str, _Waiting] = {}
+        self.needed_by: dict[str, dict[str, None]] = {}
+        self.abandoned: dict[int, RunTask] = {}
+        self.asked: dict[str, list[str]] = {}
+        self.resources = Resources(resources)
+        self.fetches = Fetches()
+        self._on_event: dict[type, Callable[[Any, Batch], None]] = {
+            events.SchedulerMessages: self._scheduler_messages,
+            events.Executed: self._executed,
+            events.Withdrawn: self._withdrawn,
+            events.Fetched: self._fetched,
+            events.PeerFailed: self._peer_failed,
+            events.DataReceived: self._data_received,
+            events.DataDeleted: self._data_deleted,
+            events.MemoryMeasured: self._memory_measured,
+            events.SchedulerLost: self._scheduler_lost,
+            events.SchedulerChanged: self._scheduler_changed,
+            events.Closing: self._closing,
+        }
+        self._on_message: dict[type, Callable[[Any, Batch], None]] = {
+            AddFunction: self._add_function,
+            RunTask: self._run_task,
+            StealTask: self._steal_task,
+            CancelTask: self._cancel_task,
+            DropData: self._drop_data,
+            FetchData: self._fetch_data,
+            Goodbye: self._goodbye,
+            Request: self._request,
+        }
+
+    def handle(self, event: events.Event) -> list[Action]:
+        """Take in what happened and return what to do, in order.
+
+        Raises RemoteProtocolError for a message that a scheduler must not send; what came before it is in force.
+        """
+        batch = Batch()
+        self._on_event[type(event)](event, batch)
+        if not self.paused and not self.closing:
+            batch.fetches = self.fetches.start()
+        return batch.actions()
+
+    # -- from the scheduler -------------------------------------------------------------------------------------
+
+    def _scheduler_messages(self, event: events.SchedulerMessages, batch: Batch) -> None:
+        on_message = self._on_message
+        for message in event.messages:
+            handler = on_message.get(type(message))
+            if handler is None:
+                raise RemoteProtocolError(
+                    f"a scheduler sends no {type(message).__name__} to a worker"
+                )
+            handler(message, batch)
+
+    def _add_function(self, message: AddFunction, batch: Batch) -> None:
+        batch.functions[message.function] = message.payload
+
+    def _run_task(self, task: RunTask, batch: Batch) -> None:
+        if self.closing:
+            batch.messages.append(TaskReturned(task.key, task.run))
+            return
+        known = self._current(task.key)
+        if known is not None:
+            if task.run <= known.run:
+                return  # a duplicate, or late
+            self._discard(known, batch)
+        missing = [key for key in task.who_has if key not in self.held] if task.who_has else None
+        if missing:
+            self._wait(task, missing, batch)
+        else:
+            self._ready(task, batch)
+        if known is not None and self._current(task.key) is None:
+            self._left([task.key], batch)
+
+    def _current(self, key: str) -> RunTask | None:
+        """The task of this key that is to run here, wherever it is."""
+        if (task := self.active.get(key)) is not None:
+            return task
+        if (waiting := self.waiting.get(key)) is not None:
+            return waiting.task
+        return self.resources.blocked.get(key)
+
+    def _ready(self, task: RunTask, batch: Batch) -> None:
+        if not task.resources or self.resources.take(task):
+            self.active[task.key] = task
+            batch.execute.append(task)
+
+    def _wait(self, task: RunTask, missing: list[str], batch: Batch) -> None:
+        here = {key for key in missing if self._current(key) is not None}
+        sources = {key: self._others(task.who_has[key]) for key in missing if key not in here}
+        nowhere = [
+            key for key, holders in sources.items() if not holders and key not in self.fetches
+        ]
+        if nowhere:
+            self._give_back(task, {key: task.who_has[key] for key in nowhere}, batch)
+            return
+        self.waiting[task.key] = _Waiting(task, set(missing))
+        for key in missing:
+            self.needed_by.setdefault(key, {})[task.key] = None
+        for key, holders in sources.items():
+            self.fetches.want(key, holders, task.nbytes.get(key))
+
+    def _others(self, holders: Iterable[str]) -> list[str]:
+        return [holder for holder in holders if holder != self.address]
+
+    def _give_back(self, task: RunTask, missing: dict[str, list[str]], batch: Batch) -> None:
+        batch.messages.append(TaskMissingData(task.key, task.run, missing))
+
+    def _steal_task(self, message: StealTask, batch: Batch) -> None:
+        task = self._current(message.key)
+        if task is None or task.run != message.run:
+            return  # it ended: that message is the answer
+        if task.key in self.active:
+            batch.withdraw.append(task)
+            return
+        self._forget_unstarted(task)
+        batch.messages.append(TaskReturned(task.key, task.run))
+        self._left([task.key], batch)
+
+    def _cancel_task(self, message: CancelTask, batch: Batch) -> None:
+        task = self._current(message.key)
+        if task is not None:
+            if task.run == message.run:
+                self._discard(task, batch)
+                self._left([task.key], batch)
+        elif self.made.get(message.key) == message.run:
+            self._forget_data(message.key, batch)
+
+    def _discard(self, task: RunTask, batch: Batch) -> None:
+        """Nobody waits for this run any more."""
+        if self.active.get(task.key) is task:
+            del self.active[task.key]
+            self.abandoned[id(task)] = task
+            batch.withdraw.append(task)
+        else:
+            self._forget_unstarted(task)
+
+    def _forget_unstarted(self, task: RunTask) -> None:
+        self.resources.blocked.pop(task.key, None)
+        waiting = self.waiting.pop(task.key, None)
+        if waiting is not None:
+            for key in waiting.missing:
+                self._need_no_more(key, task.key)
+
+    def _need_no_more(self, key: str, dependent: str) -> None:
+        dependents = self.needed_by.get(key)
+        if dependents is not None:
+            dependents.pop(dependent, None)
+            if not dependents:
+                del self.needed_by[key]
+                if key not in self.asked:
+                    self.fetches.forget(key)
+
+    def _drop_data(self, message: DropData, batch: Batch) -> None:
+        for key in message.keys:
+            self._forget_data(key, batch)
+            if self.asked.pop(key, None) is not None and key not in self.needed_by:
+                self.fetches.forget(key)
+
+    def _forget_data(self, key: str, batch: Batch) -> bool:
+        if self.held.pop(key, None) is None:
+            return False
+        self.made.pop(key, None)
+        batch.drops.append(key)
+        return True
+
+    def _fetch_data(self, message: FetchData, batch: Batch) -> None:
+        here: dict[str, int] = {}
+        nowhere: dict[str, list[str]] = {}
+        for key, holders in message.who_has.items():
+            others = self._others(holders)
+            if key in self.held:
+                here[key] = self.held[key]
+            elif self._current(key) is not None:
+                self.asked[key] = others
+            elif others or key in self.fetches:
+                self.asked[key] = others
+                self.fetches.want(key, others)
+            else:
+                nowhere[key] = holders
+        if here:
+            batch.messages.append(DataAdded(here))
+        if nowhere:
+            batch.messages.append(FetchFailed(nowhere))
+
+    def _goodbye(self, message: Goodbye, batch: Batch) -> None:
+        batch.others.append(Leave(message.reason))
+
+    def _request(self, message: Request, batch: Batch) -> None:
+        batch.others.append(Answer(message))
+
+    # -- from the executor --------------------------------------------------------------------------------------
+
+    def _executed(self, event: events.Executed, batch: Batch) -> None:
+        active, held, messages, wants = self.active, self.held, batch.messages, self.fetches.wants
+        failed: list[str] = []
+        for task, message, value in event.outcomes:
+            key = task.key
+            if active.get(key) is not task:
+                self._ended_abandoned(task, batch)
+                continue
+            del active[key]
+            messages.append(message)
+            if type(message) is TaskFinished:
+                held[key] = message.nbytes
+                self.made[key] = message.run
+                batch.keep(key, value, message.nbytes)
+                if key in self.needed_by or key in self.asked or key in wants:
+                    self._arrived(key, batch)
+            else:
+                failed.append(key)
+            if task.resources:
+                self._release(task, batch)
+        if failed:
+            self._left(failed, batch)
+
+    def _withdrawn(self, event: events.Withdrawn, batch: Batch) -> None:
+        left: list[str] = []
+        for task in event.tasks:
+            if self.active.get(task.key) is not task:
+                self._ended_abandoned(task, batch)
+                continue
+            del self.active[task.key]
+            batch.messages.append(TaskReturned(task.key, task.run))
+            left.append(task.key)
+            if task.resources:
+                self._release(task, batch)
+        self._left(left, batch)
+
+    def _ended_abandoned(self, task: RunTask, batch: Batch) -> None:
+        if self.abandoned.pop(id(task), None) is not None and task.resources:
+            self._release(task, batch)
+
+    def _release(self, task: RunTask, batch: Batch) -> None:
+        for ready in self.resources.release(task):
+            self.active[ready.key] = ready
+            batch.execute.append(ready)
+
+    # -- keys that come and keys that do not --------------------------------------------------------------------
+
+    def _arrived(self, key: str, batch: Batch) -> None:
+        """``key`` is held from now on: who waited for it may run."""
+        self.fetches.forget(key)
+        if self.asked.pop(key, None) is not None:
+            batch.messages.append(DataAdded({key: self.held[key]}))
+        for dependent in self.needed_by.pop(key, ()):
+            waiting = self.waiting[dependent]
+            waiting.missing.discard(key)
+            if not waiting.missing:
+                del self.waiting[dependent]
+                self._ready(waiting.task, batch)
+
+    def _left(self, keys: list[str], batch: Batch) -> None:
+        """These keys will not be computed here after all: fetch them, or give back who waits for them."""
+        pending = list(keys)
+        while pending:
+            key = pending.pop()
+            for dependent in list(self.needed_by.get(key, ())):
+                waiting = self.waiting[dependent]
+                holders = self._others(waiting.task.who_has.get(key, ()))
+                if holders:
+                    self.fetches.want(key, holders, waiting.task.nbytes.get(key))
+                elif key not in self.fetches:
+                    self._forget_unstarted(waiting.task)
+                    self._give_back(waiting.task, {key: waiting.task.who_has.get(key, [])}, batch)
+                    pending.append(dependent)
+            if key in self.asked and key not in self.fetches:
+                if holders := self.asked[key]:
+                    self.fetches.want(key, holders)
+                else:
+                    del self.asked[key]
+                    batch.messages.append(FetchFailed({key: []}))
+
+    def _fetched(self, event: events.Fetched, batch: Batch) -> None:
+        added: dict[str, int] = {}
+        for key, nbytes in event.sizes.items():
+            if key not in self.fetches:
+                continue  # not wanted any more
+            self.held[key] = added[key] = nbytes
+            batch.keep(key, event.values[key], nbytes)
+            self.asked.pop(key, None)
+            self._arrived(key, batch)
+        if added:
+            batch.messages.append(DataAdded(added))
+        self._exhausted(self.fetches.answered(event.address, event.sizes), batch)
+
+    def _peer_failed(self, event: events.PeerFailed, batch: Batch) -> None:
+        self._exhausted(self.fetches.lost(event.address), batch)
+
+    def _exhausted(self, keys: dict[str, list[str]], batch: Batch) -> None:
+        """No holder of these keys could give them: key -> the holders that were tried."""
+        gone: list[str] = []
+        missing: dict[str, dict[str, list[str]]] = {}
+        for key, tried in keys.items():
+            if self._current(key) is not None:
+                continue  # told to compute it meanwhile: its end decides
+            if self.asked.pop(key, None) is not None:
+                batch.messages.append(FetchFailed({key: tried}))
+            for dependent in self.needed_by.get(key, ()):
+                missing.setdefault(dependent, {})[key] = tried
+        for dependent, wanting in missing.items():
+            task = self.waiting[dependent].task
+            self._forget_unstarted(task)
+            self._give_back(task, wanting, batch)
+            gone.append(dependent)
+        self._left(gone, batch)
+
+    # -- from others --------------------------------------------------------------------------------------------
+
+    def _data_received(self, event: events.DataReceived, batch: Batch) -> None:
+        for key, nbytes in event.sizes.items():
+            self.held[key] = nbytes
+            batch.keep(key, event.values[key], nbytes)
+            self._arrived(key, batch)
+
+    def _data_deleted(self, event: events.DataDeleted, batch: Batch) -> None:
+        dropped = [key for key in event.keys if self._forget_data(key, batch)]
+        if dropped:
+            batch.messages.append(DataDropped(dropped))
+
+    def _memory_measured(self, event: events.MemoryMeasured, batch: Batch) -> None:
+        if self.memory_limit:
+            if not self.paused and event.memory > PAUSE_ABOVE * self.memory_limit:
+                self.paused = True
+                batch.others.append(Pause(event.memory))
+            elif self.paused and event.memory < RESUME_BELOW * self.memory_limit:
+                self.paused = False
+                batch.others.append(Resume(event.memory))
+        batch.messages.append(Heartbeat(event.executing, event.memory, self.paused))
+
+    def _scheduler_lost(self, event: events.SchedulerLost, batch: Batch) -> None:
+        for task in list(self.active.values()):
+            self._discard(task, batch)
+        self.waiting.clear()
+        self.needed_by.clear()
+        self.asked.clear()
+        self.resources.blocked.clear()
+        self.fetches.clear()
+
+    def _scheduler_changed(self, event: events.SchedulerChanged, batch: Batch) -> None:
+        self._scheduler_lost(events.SchedulerLost(), batch)
+        for key in list(self.held):
+            self._forget_data(key, batch)
+
+    def _closing(self, event: events.Closing, batch: Batch) -> None:
+        self.closing = True
+        unstarted = [waiting.task for waiting in self.waiting.values()] + list(
+            self.resources.blocked.values()
+        )
+        for task in unstarted:
+            self._forget_unstarted(task)
+            batch.messages.append(TaskReturned(task.key, task.run))
+        batch.withdraw.extend(self.active.values())
+        self.asked.clear()
+        self.fetches.clear()
+        batch.messages.append(Goodbye(event.reason))
+
+    def validate(self) -> None:
+        """Check that the state agrees with itself both ways.  For tests; raises AssertionError."""
+        places = [self.active, self.waiting, self.resources.blocked]
+        keys = [key for place in places for key in place]
+        assert len(keys) == len(set(keys)), "a task is at two places"
+        for key, waiting in self.waiting.items():
+            assert waiting.task.key == key and waiting.missing, f"{key} waits for nothing"
+            for needed in waiting.missing:
+                assert key in self.needed_by[needed], (
+                    f"{needed} does not know that {key} waits for it"
+                )
+        for needed, dependents in self.needed_by.items():
+            assert dependents, f"{needed} is needed by nobody"
+            assert needed in self.fetches or self._current(needed) is not None, (
+                f"{needed} will never come"
+            )
+            for key in dependents:
+                assert needed in self.waiting[key].missing, f"{key} does not wait for {needed}"
+        for key in self.asked:
+            assert key in self.fetches or self._current(key) is not None, (
+                f"{key} was asked for and will never come"
+            )
+        for key in self.fetches.wants:
+            assert key in self.needed_by or key in self.asked, f"{key} is fetched for nobody"
+        assert set(self.made) <= set(self.held), "a run made a key that is not held"
+        self.fetches.validate()

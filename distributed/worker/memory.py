@@ -1,0 +1,35 @@
+"""How much memory this process has in use, cheaply."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+
+__all__ = ["give_back_memory", "resident_bytes"]
+
+_STATM = "/proc/self/statm"
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process in bytes (0 if the system does not tell)."""
+    if sys.platform == "linux":
+        with open(
+            _STATM, "rb"
+        ) as file:  # opened each time: a descriptor kept over a fork would tell of the parent
+            return int(file.read().split()[1]) * _PAGE
+    import psutil  # only where there is no /proc
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def give_back_memory() -> None:
+    """Collect garbage and let the C library return what it can to the system: slow, for when memory is short."""
+    gc.collect()
+    if sys.platform == "linux":
+        import ctypes  # rarely needed
+
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:  # not in every C library
+            trim(0)

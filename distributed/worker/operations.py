@@ -1,0 +1,151 @@
+"""What others may ask of a worker: data, keys, running a function, taking a file."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from tornado.ioloop import IOLoop
+
+from distributed.daemon import Daemon, operation
+from distributed.messages import Buffer, Payload
+from distributed.wire.payload import dumps, loads, payload_nbytes
+from distributed.worker import events
+from distributed.worker.background import in_thread
+from distributed.worker.context import here
+from distributed.worker.executor import Executor
+from distributed.worker.files import LocalDirectory
+from distributed.worker.machine import WorkerMachine
+from distributed.worker.running import TaskRunner, call
+from distributed.worker.store import Pickled, Store
+from distributed.worker.transfer import DataServer
+
+__all__ = ["Operations"]
+
+logger = logging.getLogger(__name__)
+
+
+class Operations(Daemon):
+    """The part of the Worker that answers requests.
+
+    ``data``: the values that it holds, a mapping by key; ``local_dir``: its private folder, ``""`` before the start.
+    """
+
+    kind = "Worker"
+    machine: WorkerMachine
+    executor: Executor
+    runner: TaskRunner
+    ncores: int
+    name: str
+    memory_limit: int
+    worker_resources: dict[str, float]
+    nanny: str | None
+    job_id: str
+    center: str
+
+    def __init__(self, *, loop: IOLoop | None, host: str | None, secret: bytes | None) -> None:
+        super().__init__(loop=loop, host=host, secret=secret)
+        self.data = Store()
+        self._server = DataServer(self.data)
+        self._directory: LocalDirectory | None = None
+
+    @property
+    def local_dir(self) -> str:
+        """The worker's private folder, removed at its close; ``""`` before the start."""
+        return self._directory.path if self._directory is not None else ""
+
+    def make_directory(self, parent: str | None) -> None:
+        """Make the private folder below ``parent``.  Raises ConfigError."""
+        self._directory = LocalDirectory(parent)
+
+    def remove_directory(self) -> None:
+        """Remove the private folder."""
+        if self._directory is not None:
+            self._directory.remove()
+
+    def handle(self, event: events.Event) -> None:
+        """Give an event to the machine and carry out what it decides."""
+        raise NotImplementedError
+
+    @operation
+    async def identity(self) -> dict[str, Any]:
+        """Say who this is and how it is set up."""
+        return {
+            **await super().identity(),
+            "name": self.name,
+            "nthreads": self.ncores,
+            "memory_limit": self.memory_limit,
+            "resources": self.worker_resources,
+            "scheduler": self.center,
+            "nanny": self.nanny,
+            "job_id": self.job_id,
+            "executing": self.executor.executing,
+            "keys": len(self.data),
+            "nbytes": self.data.total,
+        }
+
+    @operation
+    async def keys(self) -> list[str]:
+        """Return the keys of the data held here."""
+        return list(self.data)
+
+    @operation
+    async def get_data(self, keys: list[str]) -> dict[str, Any]:
+        """Return key -> payload of those of ``keys`` that are here."""
+        return await self._server.get(keys)
+
+    @operation
+    async def update_data(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Take data: key -> payload.  Return ``nbytes``: key -> bytes.  The caller tells the scheduler."""
+        for key, payload in data.items():
+            if not isinstance(payload, bytes | list):
+                raise TypeError(f"the data of {key} is {type(payload).__name__}, not a payload")
+        sizes = {key: payload_nbytes(payload) for key, payload in data.items()}
+        self.handle(
+            events.DataReceived(sizes, {key: Pickled(payload) for key, payload in data.items()})
+        )
+        return {"status": "OK", "nbytes": sizes}
+
+    @operation
+    async def delete_data(self, keys: list[str]) -> str:
+        """Drop data; the scheduler is told."""
+        self.handle(events.DataDeleted(keys))
+        return "OK"
+
+    @operation
+    async def run(self, function: Any, wait: bool = True) -> Any:
+        """Call a function here and now, beside the tasks: ``function`` is a payload of (function, args, kwargs).
+
+        Returns the payload of its result, or raises what it raised; without ``wait`` returns None at once.
+        """
+        call_it = in_thread(self._run, function)
+        if wait:
+            return await call_it
+        self.own(self._log_failure(call_it), name="run")
+        return None
+
+    def _run(self, payload: Payload) -> Payload:
+        here.worker = self
+        function, args, kwargs = loads(payload)
+        return dumps(call(function, args, kwargs))
+
+    async def _log_failure(self, running: Any) -> None:
+        try:
+            await running
+        except Exception:  # user code, and nobody waits for its result
+            logger.warning("a function sent by run(wait=False) failed", exc_info=True)
+
+    @operation
+    async def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
+        """Put a file into the local folder; import it if it is a module or an archive of modules and ``load``."""
+        if self._directory is None:
+            raise ValueError("the worker has no folder yet, it is starting")
+        content = data.data if isinstance(data, Buffer) else data
+        if not isinstance(content, bytes | bytearray | memoryview):
+            raise TypeError(f"the data of {filename} is {type(content).__name__}, not bytes")
+        loaded = await in_thread(self._directory.upload, filename, content, load)
+        self.runner.forget_loaded()
+        logger.info(
+            "took the file %s%s", filename, f" and imported {', '.join(loaded)}" if loaded else ""
+        )
+        return {"status": "OK", "nbytes": len(content), "loaded": loaded}

@@ -1,0 +1,170 @@
+"""Carrying out one task in a thread: function and arguments unpickled, called, its end put into a message.
+
+What a result must be
+    A result of up to 4 KiB is pickled at once and rides in the TaskFinished message; if it cannot be pickled, the
+    task has failed, with the type and the reason.  A larger result stays here as it is and is pickled when somebody
+    asks for it; if that fails, whoever asked finds the same error in the place of the value (``transfer.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from time import perf_counter
+from types import CoroutineType
+from typing import Any
+
+from distributed.errors import TaskError
+from distributed.messages import Payload, RunTask, TaskErred, TaskFinished, TaskMissingData
+from distributed.wire.failure import dump_error
+from distributed.wire.payload import dumps, loads, loads_call, payload_nbytes, sizeof
+from distributed.worker.context import here
+from distributed.worker.events import Outcome
+from distributed.worker.store import Store
+
+__all__ = ["LARGEST_INLINE", "TaskRunner", "call", "safe_sizeof", "unpicklable"]
+
+LARGEST_INLINE = 4096
+_NONE = dumps(None)
+_SIZEOF_NONE = sizeof(None)
+_NO_DATA: dict[str, Any] = {}
+
+
+def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call ``function``; a coroutine that it returns is run to its end in this thread."""
+    value = function(*args, **kwargs)
+    return asyncio.run(value) if type(value) is CoroutineType else value
+
+
+def safe_sizeof(value: Any) -> int:
+    """Return the estimated bytes of a user's object, whatever its own methods do."""
+    try:
+        return sizeof(value)
+    except Exception:  # user code: a property or a __len__ that raises
+        return 64
+
+
+def unpicklable(key: str, value: Any, error: BaseException) -> TaskError:
+    """Return the error that says that the result of ``key`` cannot be pickled because of ``error``."""
+    name = type(value).__qualname__
+    return TaskError(
+        f"the result of {key} is of type {name}, which cannot be pickled ({type(error).__name__}: {error}); "
+        "return plain data instead",
+        key=key,
+        type_name=name,
+    )
+
+
+class _MissingDependencyError(Exception):
+    """A dependency left the store before the task started."""
+
+
+class TaskRunner:
+    """Runs tasks with the data of ``store``; safe to call from several threads.
+
+    ``address`` is the worker's own, for tracebacks and missing data; ``worker`` is what ``get_worker()`` returns.
+    """
+
+    def __init__(self, store: Store, address: str, worker: Any = None) -> None:
+        self._store = store
+        self._address = address
+        self._worker = worker
+        self._payloads: dict[str, Payload] = {}
+        self._functions: dict[str, Callable[..., Any]] = {}
+
+    def learn(self, functions: dict[str, Payload]) -> None:
+        """Remember functions: id -> payload.  They are unpickled when first called."""
+        self._payloads.update(functions)
+
+    def forget_loaded(self) -> None:
+        """Unpickle all functions anew when next called: the modules that they come from have changed."""
+        self._functions.clear()
+
+    def __call__(self, task: RunTask) -> Outcome:
+        """Run one task to its end.  Never raises."""
+        start = perf_counter()
+        here.worker = self._worker
+        here.key = task.key
+        try:
+            try:
+                function = self._functions.get(task.function) or self._load_function(task.function)
+                data = self._dependencies(task.who_has) if task.who_has else _NO_DATA
+                args, kwargs = self._load_arguments(task, data)
+                del data
+                return self._finished(task, call(function, args, kwargs), start)
+            except _MissingDependencyError as missing:
+                return (
+                    task,
+                    TaskMissingData(task.key, task.run, {str(missing): [self._address]}),
+                    None,
+                )
+            except BaseException as error:
+                # User code may raise anything, SystemExit and KeyboardInterrupt too; the worker lives on.
+                info = dump_error(error, worker=self._address)
+                return task, TaskErred(task.key, task.run, info, perf_counter() - start), None
+        finally:
+            here.key = ""
+
+    def _load_function(self, function: str) -> Callable[..., Any]:
+        payload = self._payloads.get(function)
+        if payload is None:
+            raise TaskError(
+                f"the function {function} was never sent to this worker", worker=self._address
+            )
+        try:
+            loaded: Callable[..., Any] = loads(payload)
+        except Exception as error:
+            raise self._cannot_load("the function", error) from error
+        self._functions[function] = loaded
+        return loaded
+
+    def _dependencies(self, keys: dict[str, list[str]]) -> dict[str, Any]:
+        data = {}
+        for key in keys:
+            if key not in self._store.held:
+                raise _MissingDependencyError(key)
+            try:
+                data[key] = self._store.load(key)
+            except TaskError:
+                raise
+            except Exception as error:
+                raise self._cannot_load(f"the input {key}", error) from error
+        return data
+
+    def _load_arguments(
+        self, task: RunTask, data: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        try:
+            return loads_call(task.args, data)
+        except Exception as error:
+            raise self._cannot_load("the arguments", error) from error
+
+    def _cannot_load(self, what: str, error: Exception) -> TaskError:
+        version = ".".join(map(str, sys.version_info[:3]))
+        return TaskError(
+            f"{what} cannot be unpickled on worker {self._address} (Python {version}): {type(error).__name__}: {error}; "
+            "are the same modules and versions installed there?",
+            worker=self._address,
+            type_name=type(error).__qualname__,
+        )
+
+    def _finished(self, task: RunTask, value: Any, start: float) -> Outcome:
+        if value is None:
+            message = TaskFinished(
+                task.key, task.run, _SIZEOF_NONE, perf_counter() - start, "NoneType", _NONE
+            )
+            return task, message, None
+        nbytes = safe_sizeof(value)
+        result: Payload | None = None
+        if nbytes <= LARGEST_INLINE:
+            try:
+                result = dumps(value)
+            except Exception as error:
+                raise unpicklable(task.key, value, error) from error
+            if (length := payload_nbytes(result)) > LARGEST_INLINE:
+                nbytes, result = length, None  # the estimate was wrong
+        message = TaskFinished(
+            task.key, task.run, nbytes, perf_counter() - start, type(value).__name__, result
+        )
+        return task, message, value

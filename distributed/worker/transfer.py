@@ -1,0 +1,106 @@
+"""Data between workers: asking peers for copies, and serving what others ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from distributed.errors import CommError, RequestTimeoutError, TaskError
+from distributed.messages import Payload
+from distributed.pool import ConnectionPool
+from distributed.wire.payload import dumps, payload_nbytes
+from distributed.worker.background import in_thread
+from distributed.worker.events import Fetched, PeerFailed
+from distributed.worker.running import unpicklable
+from distributed.worker.store import Pickled, Store
+
+__all__ = ["SERVED_AT_ONCE", "DataServer", "fetch", "raise_unpicklable"]
+
+logger = logging.getLogger(__name__)
+
+SERVED_AT_ONCE = 32
+"""Requests for data that are pickled at the same time; more wait."""
+_PATIENCE_S = 120.0
+_SLOWEST_BYTES_PER_S = 1_000_000
+_QUICK = frozenset({int, float, bool, complex, type(None), str, bytes, bytearray})
+
+
+async def fetch(
+    pool: ConnectionPool, address: str, keys: list[str], nbytes: int = 0
+) -> Fetched | PeerFailed:
+    """Ask the worker at ``address`` for copies of ``keys``, about ``nbytes`` together.  Never raises.
+
+    A connection that breaks is tried once more; a peer that does not answer within two minutes, plus a second per
+    megabyte, counts as gone: a stopped process would answer never.
+    """
+    timeout_s = _PATIENCE_S + nbytes / _SLOWEST_BYTES_PER_S
+    problem: Exception | None = None
+    for _ in range(2):
+        try:
+            payloads = await pool.request(address, "get_data", timeout_s=timeout_s, keys=keys)
+        except RequestTimeoutError as error:
+            problem = error
+            break
+        except CommError as error:
+            problem = error
+            continue
+        except (
+            Exception
+        ) as error:  # whatever the operation raised there: to us, it did not give the data
+            problem = error
+            break
+        return _fetched(address, payloads)
+    logger.warning("could not fetch %d keys from %s: %s", len(keys), address, problem)
+    return PeerFailed(address)
+
+
+def _fetched(address: str, payloads: dict[str, Payload]) -> Fetched:
+    sizes = {key: payload_nbytes(payload) for key, payload in payloads.items()}
+    return Fetched(address, sizes, {key: Pickled(payload) for key, payload in payloads.items()})
+
+
+def raise_unpicklable(message: str, key: str, type_name: str) -> NoReturn:
+    """Raise the TaskError that takes the place of a value that could not be pickled."""
+    raise TaskError(message, key=key, type_name=type_name)
+
+
+class _Raises:
+    """Pickles to a call of :func:`raise_unpicklable`, so that whoever unpickles it gets the error."""
+
+    def __init__(self, error: TaskError) -> None:
+        self._error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return raise_unpicklable, (str(self._error), self._error.key, self._error.type_name)
+
+
+def _pickled(key: str, value: Any) -> Payload:
+    if type(value) is Pickled:
+        return value.payload
+    try:
+        return dumps(value)
+    except Exception as error:  # user code: whatever __reduce__ raises
+        return dumps(_Raises(unpicklable(key, value, error)))
+
+
+def _pickle_all(values: dict[str, Any]) -> dict[str, Payload]:
+    return {key: _pickled(key, value) for key, value in values.items()}
+
+
+class DataServer:
+    """Serves the values of ``store``; pickling runs in a helper thread, arrays are not copied."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._slots = asyncio.Semaphore(SERVED_AT_ONCE)
+
+    async def get(self, keys: Iterable[str]) -> dict[str, Payload]:
+        """Return the payloads of those of ``keys`` that are here."""
+        values = self._store.held
+        wanted = {key: values[key] for key in keys if key in values}
+        if all(type(value) in _QUICK or type(value) is Pickled for value in wanted.values()):
+            return _pickle_all(wanted)
+        async with self._slots:
+            return await in_thread(_pickle_all, wanted)
