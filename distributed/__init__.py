@@ -73,7 +73,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'distributed' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"distributed.{_HOMES[name]}"), name)
+    try:
+        value = getattr(importlib.import_module(f"distributed.{_HOMES[name]}"), name)
+    except ImportError as error:
+        # Another package of our name may have written over our files.
+        if problem := importlib.import_module("distributed.coexistence").conflict():
+            raise ImportError(problem) from error
+        raise
     globals()[name] = value
     return value
 

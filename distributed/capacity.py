@@ -1,4 +1,6 @@
-"""What this process may use of its host: cores and memory, as affinity, cgroup and batch system allow."""
+"""What this process may use of its host: cores and memory, as affinity, cgroup and batch system
+allow.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ def _job_cores(environ: Mapping[str, str]) -> int:
                 if cores := _number(environ.get(variable)):
                     return cores
     if "SLURM_JOB_ID" in environ:
-        # Without --cpus-per-task every task of the step (the script itself: one) shares what the node gives.
+        # Without --cpus-per-task every task of the step (the script itself: one) shares what the
+        # node gives.
         tasks = _number(environ.get("SLURM_STEP_TASKS_PER_NODE", "1").partition("(")[0])
         if cores := _number(environ.get("SLURM_CPUS_ON_NODE")):
             return max(1, cores // max(1, tasks))
@@ -52,15 +55,17 @@ def _affinity() -> int:
 def usable_cores(environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> int:
     """Return how many cores this process may keep busy, at least 1.
 
-    The least of its affinity mask, its cgroup's quota (rounded up) and what a SLURM, Grid Engine or PBS job was
-    given.  ``root`` is where ``proc`` and ``sys`` are found.
+    The least of its affinity mask, its cgroup's quota (rounded up) and what a SLURM, Grid Engine or
+    PBS job was given.  ``root`` is where ``proc`` and ``sys`` are found.
     """
     limits = [_affinity(), _job_cores(environ), *_cgroup_cores(root)]
     return max(1, min(limit for limit in limits if limit))
 
 
 def _cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
-    """Yield the folders of our cgroup and its parents that rule over ``controller``, in both versions."""
+    """Yield the folders of our cgroup and its parents that rule over ``controller``, in both
+    versions.
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -115,10 +120,14 @@ def host_memory() -> int:
 
 
 def usable_memory(environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> int:
-    """Return how much memory this process and its kin may use, in bytes: the host's, or less in a job or cgroup."""
+    """Return how much memory this process and its kin may use, in bytes: the host's, or less in a
+    job or cgroup.
+    """
     limits = [host_memory(), *_cgroup_memory(root)]
     if "SLURM_JOB_ID" in environ:
-        per_core = _number(environ.get("SLURM_MEM_PER_CPU")) * _number(environ.get("SLURM_CPUS_ON_NODE"))
+        per_core = _number(environ.get("SLURM_MEM_PER_CPU")) * _number(
+            environ.get("SLURM_CPUS_ON_NODE")
+        )
         limits += [_number(environ.get("SLURM_MEM_PER_NODE")) * _MIB, per_core * _MIB]
     return min(limit for limit in limits if limit)
 
@@ -128,7 +137,8 @@ def memory_share(
 ) -> int:
     """Return the fair share of one of ``nprocs`` workers of ``nthreads`` threads each, in bytes.
 
-    On a whole host that is its memory by its cores; in a job or cgroup with memory of its own, by the cores of that.
+    On a whole host that is its memory by its cores; in a job or cgroup with memory of its own, by
+    the cores of that.
     """
     memory = usable_memory(environ, root)
     whole_host = memory >= host_memory()

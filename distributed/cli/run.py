@@ -19,7 +19,7 @@ from typing import Any
 from distributed.daemon import EXIT_BUG, Daemon
 from distributed.errors import DistributedError
 
-__all__ = ["EXIT_DEATH_TIMEOUT", "EXIT_FAILED", "run_command", "serve_until"]
+__all__ = ["EXIT_DEATH_TIMEOUT", "EXIT_FAILED", "raise_file_limit", "run_command", "serve_until"]
 
 logger = logging.getLogger(__name__)
 

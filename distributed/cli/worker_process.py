@@ -1,6 +1,8 @@
-"""One worker until its end: the process that a nanny starts, and what ``dworker --no-nanny`` runs itself.
+"""One worker until its end: the process that a nanny starts, and what ``dworker --no-nanny`` runs
+itself.
 
-``main`` is a whole fork server (see ``distributed/nanny/forkserver.py``); the Nanny starts it by this module's name.
+``main`` is a whole fork server (see ``distributed/nanny/forkserver.py``); the Nanny starts it by
+this module's name.
 """
 
 from __future__ import annotations
@@ -28,8 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class Witness(NamedTuple):
-    """Who is told how a worker fares: ``listening(address, directory)``, ``registered(scheduler)``,
-    ``ending(reason)``."""
+    """Who is told a worker's address and folder, its scheduler's address, its last words."""
 
     listening: Callable[[str, str], None]
     registered: Callable[[str], None]
@@ -40,21 +41,20 @@ async def run_worker(settings: WorkerSettings, stop: asyncio.Event, witness: Wit
     """Run one worker until it closes or ``stop`` is set; return its exit code."""
     try:
         worker = _make(settings)
-        started = worker.start(settings.port)
+        worker.start(settings.port)
     except ConfigError as error:
         logger.error("the worker could not start: %s", error)
         witness.ending(str(error))
         return EXIT_FAILED
-    while worker.status == "starting" and not worker.local_dir:
-        await asyncio.sleep(0)  # its folder is made in the first turn of its start
+    # Its folder is made in the first turn of its start.
+    while worker.status == "starting" and not worker.local_dir:  # noqa: ASYNC110
+        await asyncio.sleep(0)
     witness.listening(worker.address, worker.local_dir)
     closing = asyncio.ensure_future(_close_at(stop, worker))
     with contextlib.suppress(CommError):
         witness.registered(await worker.registered())
     await worker.finished()
     closing.cancel()
-    with contextlib.suppress(ConfigError, CommError, asyncio.CancelledError):
-        await asyncio.wrap_future(started) if False else await started  # type: ignore[misc]
     witness.ending(worker.close_reason)
     return worker.exit_code
 

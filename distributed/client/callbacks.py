@@ -18,19 +18,27 @@ class CallbackThread:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._queue: queue.SimpleQueue[tuple[Callable[[Any], Any], Any] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Callable[[Any], Any], Any] | None] = (
+            queue.SimpleQueue()
+        )
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._started = False
         self._stopped = False
 
     def call(self, function: Callable[[Any], Any], argument: Any) -> None:
-        """Run ``function(argument)`` soon; what it raises is logged.  From any thread, never blocks."""
+        """Run ``function(argument)`` soon; what it raises is logged.  From any thread."""
         self._queue.put((function, argument))
-        if self._thread is None:
-            with self._lock:
-                if self._thread is None and not self._stopped:
-                    self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                    self._thread.start()
+        if not self._started:
+            self._start()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._started or self._stopped:
+                return
+            self._started = True
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:

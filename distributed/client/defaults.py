@@ -6,29 +6,50 @@ import threading
 import weakref
 from typing import Any
 
-__all__ = ["forget_client", "live_clients", "owner_or_none", "default_owner", "remember_client"]
+__all__ = [
+    "after_fork",
+    "default_owner",
+    "forget_client",
+    "live_clients",
+    "owner_or_none",
+    "remember_client",
+]
 
-_lock = threading.RLock()
+_lock = threading.Lock()
 _clients: list[weakref.ref[Any]] = []
+
+
+def _others(client: Any) -> list[weakref.ref[Any]]:
+    return [ref for ref in _clients if (found := ref()) is not None and found is not client]
 
 
 def remember_client(client: Any) -> None:
     """Make ``client`` the default one."""
+    global _clients
     with _lock:
-        forget_client(client)
-        _clients.append(weakref.ref(client))
+        _clients = [*_others(client), weakref.ref(client)]
 
 
 def forget_client(client: Any) -> None:
     """``client`` is closed: the one before it is the default again."""
+    global _clients
     with _lock:
-        _clients[:] = [ref for ref in _clients if ref() is not None and ref() is not client]
+        _clients = _others(client)
 
 
 def live_clients() -> list[Any]:
     """Return all open clients, the default one last."""
-    with _lock:
-        return [client for ref in _clients if (client := ref()) is not None]
+    return [client for ref in _clients if (client := ref()) is not None]
+
+
+def after_fork() -> list[Any]:
+    """In a forked child: return the parent's clients and begin anew (the lock may have been held by
+    a lost thread).
+    """
+    global _clients, _lock
+    clients = live_clients()
+    _lock, _clients = threading.Lock(), []
+    return clients
 
 
 def owner_or_none() -> Any:

@@ -1,7 +1,8 @@
-"""Bringing results to the client: inline ones are here, others come from the workers that hold them.
+"""Bringing results to the client: inline ones are here, others come from the workers that hold
+them.
 
-A worker that cannot be reached from here, or is gone, is not the end: other holders are tried, then the scheduler is
-asked who has the key now, then it is asked to relay the data.
+A worker that cannot be reached from here, or is gone, is not the end: other holders are tried, then
+the scheduler is asked who has the key now, then it is asked to relay the data.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ _REQUEST_TIMEOUT_S: Final = 120.0
 
 
 class Fetched:
-    """What :func:`fetch` brought: ``payloads`` by key, and ``errors`` by key for what failed instead."""
+    """What :func:`fetch` brought: ``payloads`` by key, and ``errors`` by key for what failed
+    instead.
+    """
 
     __slots__ = ("errors", "payloads")
 
@@ -56,8 +59,8 @@ class Fetched:
 async def fetch(session: Session, states: Iterable[KeyState]) -> Fetched:
     """Return the results of keys, each as a payload or the exception it ended with.
 
-    Waits for keys that are pending (or become so, because their holder died).  A key that nobody can deliver has a
-    CommError naming the workers tried.
+    Waits for keys that are pending (or become so, because their holder died).  A key that nobody
+    can deliver has a CommError naming the workers tried.
     """
     got = Fetched()
     open_states = {state.key: state for state in states if not got.take(state)}
@@ -157,7 +160,9 @@ async def _from_workers(session: Session, got: Fetched, open_states: dict[str, K
 
 
 async def _relayed(session: Session, got: Fetched, open_states: dict[str, KeyState]) -> None:
-    """Ask the scheduler to deliver what no known holder did; learn the current holders on the way."""
+    """Ask the scheduler to deliver what no known holder did; learn the current holders on the
+    way.
+    """
     keys = [key for key, state in open_states.items() if state.status == "finished"]
     if not keys or session.ended is not None:
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Generator
 from types import TracebackType
@@ -18,7 +17,7 @@ from distributed.client.waiters import Countdown, LoopWaker, ThreadWaker
 from distributed.errors import RequestTimeoutError
 from distributed.wire.payload import loads
 
-__all__ = ["Future", "Owner", "on_loop_of"]
+__all__ = ["Future", "Owner", "done_already", "on_loop_of"]
 
 
 class Owner(Protocol):
@@ -56,16 +55,16 @@ class _Callback:
         self._function = function
         self._callbacks = callbacks
 
-    def notify(self, state: KeyState) -> None:
+    def notify(self, state: KeyState) -> None:  # noqa: ARG002 - there is only one
         self._callbacks.call(self._function, self._future)
 
 
 class Future:
     """A result that is being computed, or lies on the cluster.
 
-    Made by :meth:`Client.submit` and its kin.  Give it to further tasks as an argument, at any depth, to use the
-    result there; ask for the result here with :meth:`result` or ``await``.  The cluster keeps the result for as long
-    as somebody holds a future of it.
+    Made by :meth:`Client.submit` and its kin.  Give it to further tasks as an argument, at any
+    depth, to use the result there; ask for the result here with :meth:`result` or ``await``.  The
+    cluster keeps the result for as long as somebody holds a future of it.
 
     ``Future(key)`` is a hold on a key that somebody else submitted.
     """
@@ -95,7 +94,7 @@ class Future:
     def __reduce__(self) -> tuple[Any, ...]:
         return Future, (self._state.key,)
 
-    # -- what is known ---------------------------------------------------------------------------------------------
+    # -- what is known -----------------------------------------------------------------------------
 
     @property
     def key(self) -> str:
@@ -109,7 +108,9 @@ class Future:
 
     @property
     def status(self) -> Status:
-        """One of pending, finished, error, lost (scattered data whose worker died, or the scheduler is gone), cancelled."""
+        """One of pending, finished, error, lost (scattered data whose worker died, or the scheduler
+        is gone), cancelled.
+        """
         return self._state.status
 
     @property
@@ -125,13 +126,15 @@ class Future:
         """Whether the task was cancelled."""
         return self._state.status == "cancelled"
 
-    # -- waiting ---------------------------------------------------------------------------------------------------
+    # -- waiting -----------------------------------------------------------------------------------
 
     def result(self, timeout: float | None = None) -> Any:
-        """Return the result, waiting for it up to ``timeout`` seconds; an awaitable from an asynchronous client.
+        """Return the result, waiting for it up to ``timeout`` seconds; an awaitable from an
+        asynchronous client.
 
-        Raises what the task raised; CancelledError, KilledWorker or WorkerLostError where that is what happened;
-        ConnectionLostError if the scheduler is gone; RequestTimeoutError after ``timeout`` seconds.
+        Raises what the task raised; CancelledError, KilledWorker or WorkerLostError where that is
+        what happened; ConnectionLostError if the scheduler is gone; RequestTimeoutError after
+        ``timeout`` seconds.
         """
         if self._client.asynchronous:
             return self._result(timeout)
@@ -180,7 +183,9 @@ class Future:
         return exception_of(self._state)
 
     def traceback(self, timeout: float | None = None) -> Any:
-        """Return the traceback of what the task raised, None if there is none; waits like :meth:`result`."""
+        """Return the traceback of what the task raised, None if there is none; waits like
+        :meth:`result`.
+        """
         if self._client.asynchronous:
             return self._traceback(timeout)
         error = self.exception(timeout)
@@ -195,10 +200,7 @@ class Future:
         if self.done():
             return
         session = self._client.session
-        if threading.get_ident() == session.thread:
-            raise RuntimeError(
-                "this would block the event loop that brings the result; await the future there"
-            )
+        session.refuse_own_thread()
         waker = ThreadWaker()
         countdown = _watch(session, self._state, Countdown(1, waker.wake))
         try:
@@ -220,7 +222,8 @@ class Future:
             _unwatch(session, self._state, countdown)
 
     def add_done_callback(self, function: Callable[[Future], Any]) -> None:
-        """Call ``function(future)`` once when the task has ended, in a helper thread; at once if it has.
+        """Call ``function(future)`` once when the task has ended, in a helper thread; at once if it
+        has.
 
         What it raises is logged.
         """
@@ -231,20 +234,24 @@ class Future:
                 return
         callback.notify(self._state)
 
-    # -- acting ----------------------------------------------------------------------------------------------------
+    # -- acting ------------------------------------------------------------------------------------
 
     def cancel(self, force: bool = False) -> Any:
-        """Cancel the task and all that depend on it; it goes on for other clients that want it, unless ``force``."""
+        """Cancel the task and all that depend on it; it goes on for other clients that want it,
+        unless ``force``.
+        """
         self._client.session.cancel([self._state], force)
-        return _done_already(self._client)
+        return done_already(self._client)
 
     def retry(self) -> Any:
         """Run the failed task again."""
         self._client.session.retry([self._state])
-        return _done_already(self._client)
+        return done_already(self._client)
 
     def release(self) -> None:
-        """Give up this hold on the result now rather than at garbage collection; the future is of no use then."""
+        """Give up this hold on the result now rather than at garbage collection; the future is of
+        no use then.
+        """
         state = self._state
         session = self._client.session
         released = KeyState(state.key)
@@ -281,7 +288,7 @@ def _outcome(fetched: Any, key: str) -> Any:
     return loads(fetched.payloads[key])
 
 
-def _done_already(client: Owner) -> Any:
+def done_already(client: Owner) -> Any:
     """Nothing, in the form that this client returns it."""
     if not client.asynchronous:
         return None

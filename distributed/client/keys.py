@@ -41,7 +41,8 @@ def unwrap(
 ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     """Turn a call of a ``functools.partial`` into a call of what it wraps.
 
-    So the function travels once for all partials of it, and futures among their arguments are found.
+    So the function travels once for all partials of it, and futures among their arguments are
+    found.
     """
     while type(function) is functools.partial:
         args, kwargs = (*function.args, *args), {**function.keywords, **kwargs}
@@ -90,8 +91,8 @@ def _is_stable(function: Callable[..., Any]) -> bool:
 class FunctionRegistry:
     """Pickles functions, those of modules only once.
 
-    A lambda, a closure or a function of ``__main__`` travels with the state that it has now, so it is pickled at
-    each call of :meth:`pack`: use one :class:`Function` for many tasks.
+    A lambda, a closure or a function of ``__main__`` travels with the state that it has now, so it
+    is pickled at each call of :meth:`pack`: use one :class:`Function` for many tasks.
     """
 
     def __init__(self) -> None:
@@ -104,7 +105,8 @@ class FunctionRegistry:
         """
         if not callable(function):
             raise TypeError(
-                f"a task needs a function to call, not {type(function).__name__}: submit(function, *args)"
+                f"a task needs a function to call, not {type(function).__name__}: "
+                "submit(function, *args)"
             )
         stable = _is_stable(function)
         if stable and (found := self._stable.get(function)) is not None:

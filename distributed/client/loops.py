@@ -1,20 +1,34 @@
-"""The event loop that a client runs on: its own in one background thread."""
+"""The event loop that a client runs on: its own in one background thread, or one that the user's
+program runs.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from tornado.ioloop import IOLoop
 
 __all__ = ["LoopThread"]
 
 
 class LoopThread:
-    """An asyncio loop in a daemon thread of its own."""
+    """An asyncio loop in a daemon thread.
 
-    def __init__(self, name: str) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+    ``given``: a loop of the user's; if it runs already, in a thread of the user's, that is used and
+    never stopped.
+    """
+
+    def __init__(self, name: str, given: IOLoop | None = None) -> None:
+        theirs: asyncio.AbstractEventLoop | None = getattr(given, "asyncio_loop", None)
+        self.loop = asyncio.new_event_loop() if theirs is None else theirs
+        self._thread: threading.Thread | None = None
+        if not self.loop.is_running():
+            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+            self._thread.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -26,16 +40,29 @@ class LoopThread:
             if tasks:
                 self.loop.run_until_complete(asyncio.wait(tasks, timeout=2.0))
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.loop.run_until_complete(self.loop.shutdown_default_executor())
         finally:
             asyncio.set_event_loop(None)
             self.loop.close()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """End the loop and its thread; waits up to ``timeout_s`` seconds.  Idempotent, from any thread."""
-        if not self.loop.is_closed():
-            try:
-                self.loop.call_soon_threadsafe(self.loop.stop)
-            except RuntimeError:
-                return  # it has closed in this moment
+        """End the loop and its thread; waits up to ``timeout_s`` seconds.  Idempotent, from any
+        thread.
+        """
+        if self._thread is None:
+            return
+        with contextlib.suppress(RuntimeError):  # it is closed
+            self.loop.call_soon_threadsafe(self.loop.stop)
         if self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
+
+    def stop_after(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a coroutine, then end; does not wait, so that destructors may call it."""
+
+        def begin() -> None:
+            task = self.loop.create_task(last())
+            if self._thread is not None:
+                task.add_done_callback(lambda _: self.loop.stop())
+
+        with contextlib.suppress(RuntimeError):  # it is closed
+            self.loop.call_soon_threadsafe(begin)

@@ -1,4 +1,6 @@
-"""From what the user says to a registered session: which scheduler, with which secret, is it one."""
+"""From what the user says to a registered session: which scheduler, with which secret, is it
+one.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ _PROBE_TIMEOUT_S = 2.0
 
 
 class Target(NamedTuple):
-    """A scheduler to connect to: candidate addresses ``"host:port"``, the secret, and a name for messages."""
+    """A scheduler to connect to: candidate addresses ``"host:port"``, the secret, and a name for
+    messages.
+    """
 
     addresses: list[str]
     secret: bytes
@@ -55,9 +59,10 @@ def named_target(
 ) -> Target | None:
     """Return the scheduler that the arguments or the environment name, None if they name none.
 
-    ``address``: ``"host:port"``, ``(host, port)``, the name of a cluster, a Scheduler, or an object with
-    ``cluster_file`` or ``scheduler_address`` (a launcher's cluster).  Raises CommError for what is no address,
-    ConfigError for a cluster that does not exist, TypeError for any other object.
+    ``address``: ``"host:port"``, ``(host, port)``, the name of a cluster, a Scheduler, or an object
+    with ``cluster_file`` or ``scheduler_address`` (a launcher's cluster).  Raises CommError for
+    what is no address, ConfigError for a cluster that does not exist, TypeError for any other
+    object.
     """
     if isinstance(address, Daemon):
         return Target([address.address], secret or address._secret)
@@ -154,8 +159,8 @@ def _client_id(name: str | None) -> str:
 async def open_session(target: Target, *, timeout_s: float, name: str | None = None) -> Session:
     """Connect to the scheduler, register, and return the session on the running loop.
 
-    Raises CommError if it cannot be reached (the text contains "connect" and the address), AuthenticationError if
-    the secrets differ, and ValueError if the daemon there is no scheduler.
+    Raises CommError if it cannot be reached (the text contains "connect" and the address),
+    AuthenticationError if the secrets differ, and ValueError if the daemon there is no scheduler.
     """
     connection = await _connect_any(target, timeout_s)
     address = connection.peer_address
@@ -203,5 +208,6 @@ async def _kind_of(connection: Connection) -> str:
         reply = (await connection.read())[0]
     except CommError:
         return "Scheduler"  # it left rather than answer: say what it said first
-    answered = isinstance(reply, Reply) and isinstance(reply.result, dict)
-    return str(reply.result["type"]) if answered else "daemon"  # type: ignore[union-attr]
+    if not isinstance(reply, Reply) or not isinstance(reply.result, dict):
+        return "stranger"
+    return str(reply.result["type"])

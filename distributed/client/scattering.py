@@ -1,4 +1,6 @@
-"""Putting the client's data on workers, directly where they can be reached, else through the scheduler."""
+"""Putting the client's data on workers, directly where they can be reached, else through the
+scheduler.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ _REQUEST_TIMEOUT_S: Final = 120.0
 def choose_workers(present: dict[str, Any], wanted: list[str] | None) -> list[str]:
     """Return addresses of workers, each as often as it has threads.
 
-    ``present`` is ``workers`` of the scheduler's identity; ``wanted`` names workers by address, host or name.
-    Raises NoWorkersError if none is left.
+    ``present`` is ``workers`` of the scheduler's identity; ``wanted`` names workers by address,
+    host or name. Raises NoWorkersError if none is left.
     """
     turns: list[list[str]] = []
     for address, about in present.items():
@@ -77,8 +79,8 @@ async def scatter(
 ) -> dict[str, KeyState]:
     """Put data on workers and return one acquired state per key.
 
-    ``types`` are names for the futures.  Raises NoWorkersError if there is no (suitable) worker within
-    ``timeout_s`` seconds, CommError if the scheduler is gone.
+    ``types`` are names for the futures.  Raises NoWorkersError if there is no (suitable) worker
+    within ``timeout_s`` seconds, CommError if the scheduler is gone.
     """
     states: dict[str, KeyState] = {}
     with session.lock:

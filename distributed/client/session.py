@@ -1,8 +1,9 @@
-"""A client's registered connection to its scheduler, and everything that must keep an order with it.
+"""A client's registered connection to its scheduler, and everything that must keep an order with
+it.
 
-Tasks and other messages are put into one queue by any thread; the loop is woken once per batch and sends what is
-there, a bounded piece per turn, as fast as the socket takes it.  What the scheduler says is applied to the
-:class:`~distributed.client.table.KeyTable` under one lock.
+Tasks and other messages are put into one queue by any thread; the loop is woken once per batch and
+sends what is there, a bounded piece per turn, as fast as the socket takes it.  What the scheduler
+says is applied to the :class:`~distributed.client.table.KeyTable` under one lock.
 """
 
 from __future__ import annotations
@@ -52,10 +53,11 @@ _BYTES_PER_MESSAGE: Final = 2**23
 
 
 class Session:
-    """One client's life with one scheduler; made by :func:`distributed.client.opening.open_session`.
+    """One client's life with one scheduler; made by
+    :func:`distributed.client.opening.open_session`.
 
-    Belongs to the loop it was made on; methods say if other threads may call them.  ``scheduler_address`` is
-    ``"host:port"``, ``scheduler_id`` names this very scheduler process.
+    Belongs to the loop it was made on; methods say if other threads may call them.
+    ``scheduler_address`` is ``"host:port"``, ``scheduler_id`` names this very scheduler process.
     """
 
     def __init__(
@@ -145,7 +147,9 @@ class Session:
         return states
 
     def want(self, key: str) -> KeyState:
-        """Return the state of a key that others may have submitted.  Raises CommError if the session has ended."""
+        """Return the state of a key that others may have submitted.  Raises CommError if the
+        session has ended.
+        """
         self.check()
         with self.lock:
             state, new = self.table.acquire(key)
@@ -173,17 +177,25 @@ class Session:
             self._outgoing.extend(self.table.retry(states))
         self.wake()
 
+    def refuse_own_thread(self) -> None:
+        """Raise RuntimeError on the thread of the loop, which would wait for itself."""
+        if threading.get_ident() == self.thread:
+            raise RuntimeError(
+                "this would block the event loop that the client runs on: await it there, with an "
+                "asynchronous client"
+            )
+
     def run(self, coro: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
         """Run a coroutine on the loop from another thread and return its result.
 
-        Raises RequestTimeoutError after ``timeout_s`` seconds, and RuntimeError on the loop's own thread, which
-        would wait for itself.
+        Raises RequestTimeoutError after ``timeout_s`` seconds, and RuntimeError on the loop's own
+        thread, which would wait for itself.
         """
-        if threading.get_ident() == self.thread:
+        try:
+            self.refuse_own_thread()
+        except RuntimeError:
             coro.close()
-            raise RuntimeError(
-                "this would block the event loop that the client runs on; use an asynchronous client there"
-            )
+            raise
         if self.loop.is_closed():
             coro.close()
             self.check()
@@ -202,10 +214,11 @@ class Session:
     # -- on the loop -------------------------------------------------------------------------------
 
     async def request(self, op: str, *, timeout_s: float | None = None, **kwargs: Any) -> Any:
-        """Call an operation of the scheduler, in order with what was submitted before; return its result.
+        """Call an operation of the scheduler, in order with what was submitted before; return its
+        result.
 
-        Raises CommError if the scheduler is gone, RequestTimeoutError after ``timeout_s`` seconds, and what the
-        operation raised.
+        Raises CommError if the scheduler is gone, RequestTimeoutError after ``timeout_s`` seconds,
+        and what the operation raised.
         """
         self.check()
         number = next(self._request_ids)
@@ -219,7 +232,8 @@ class Session:
             if answer.done() and not answer.cancelled():
                 raise  # the operation itself raised it
             raise RequestTimeoutError(
-                f"the scheduler at {self.scheduler_address} did not answer {op} within {timeout_s:g} s"
+                f"the scheduler at {self.scheduler_address} did not answer {op} within "
+                f"{timeout_s:g} s"
             ) from error
         finally:
             self._requests.pop(number, None)
@@ -244,7 +258,9 @@ class Session:
                 self._outgoing.extend(messages)
 
     def _pump(self) -> None:
-        """Send one message of what is queued, and come back for the rest when the socket can take it."""
+        """Send one message of what is queued, and come back for the rest when the socket can take
+        it.
+        """
         if self._draining or not self._outgoing or self.ended is not None:
             return
         if self._connection.pending:
@@ -299,12 +315,9 @@ class Session:
             self._lose(f"lost the scheduler at {self.scheduler_address}: {why}")
 
     def _receive(self, batch: list[Message]) -> None:
-        others = []
         apply = self.table.apply
         with self.lock:
-            for message in batch:
-                if not apply(message):
-                    others.append(message)
+            others = [message for message in batch if not apply(message)]
         for message in others:
             if isinstance(message, Reply):
                 self._answered(message)

@@ -1,11 +1,12 @@
 """What a client knows of each key: pure bookkeeping, no thread and no socket.
 
-A key has one :class:`KeyState`, shared by all futures of it, and a count of them.  The last one gone means that the key
-is released.
+A key has one :class:`KeyState`, shared by all futures of it, and a count of them.  The last one
+gone means that the key is released.
 
-The client may release a key and submit the same key again while the scheduler's word about the first one is still on
-its way.  Since one connection keeps the order, a *fence* separates the two: the client asks for a key that cannot
-exist, and until the scheduler has answered that, what it says of the submitted key is about the earlier one.
+The client may release a key and submit the same key again while the scheduler's word about the
+first one is still on its way.  Since one connection keeps the order, a *fence* separates the two:
+the client asks for a key that cannot exist, and until the scheduler has answered that, what it says
+of the submitted key is about the earlier one.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ CANCELLED: Final = "cancelled"
 
 
 class Waiter(Protocol):
-    """Something that waits for keys to end.  ``notify`` is called once per key that it was added to."""
+    """Something that waits for keys to end.  ``notify`` is called once per key that it was added
+    to.
+    """
 
     def notify(self, state: KeyState) -> None:
         """The key has ended: finished, error, lost or cancelled."""
@@ -56,9 +59,9 @@ class Remote(NamedTuple):
 class KeyState:
     """One key as the client sees it.
 
-    ``refs`` counts its futures.  ``detail`` is the payload of a finished key's result if it came along, else a
-    :class:`Remote`; of a failed key its :class:`ErrorInfo` or exception.  ``behind`` is the number of the fence that
-    the scheduler's word about this key comes after.
+    ``refs`` counts its futures.  ``detail`` is the payload of a finished key's result if it came
+    along, else a :class:`Remote`; of a failed key its :class:`ErrorInfo` or exception.  ``behind``
+    is the number of the fence that the scheduler's word about this key comes after.
     """
 
     __slots__ = ("behind", "detail", "key", "refs", "status", "type_name", "waiters")
@@ -111,9 +114,11 @@ def exception_of(state: KeyState) -> BaseException | None:
 
 
 class KeyTable:
-    """All keys of one client.  ``fence_prefix`` begins the names of its fences: no task may have such a key.
+    """All keys of one client.  ``fence_prefix`` begins the names of its fences: no task may have
+    such a key.
 
-    Not safe for use from several threads at once; methods return the messages that the scheduler must get, in order.
+    Not safe for use from several threads at once; methods return the messages that the scheduler
+    must get, in order.
     """
 
     def __init__(self, fence_prefix: str) -> None:
@@ -128,7 +133,9 @@ class KeyTable:
         return len(self.states)
 
     def acquire(self, key: str) -> tuple[KeyState, bool]:
-        """Return the state of ``key`` for one more future, and whether the scheduler must be told of it."""
+        """Return the state of ``key`` for one more future, and whether the scheduler must be told
+        of it.
+        """
         state = self.states.get(key)
         if state is not None and state.status != LOST:
             state.refs += 1
@@ -155,7 +162,9 @@ class KeyTable:
 
     def cancel(self, states: Iterable[KeyState], force: bool = False) -> list[Message]:
         """End these keys as cancelled, here at once and on the scheduler soon."""
-        cancelled = [s for s in states if self.states.get(s.key) is s and s.status in (PENDING, FINISHED)]
+        cancelled = [
+            s for s in states if self.states.get(s.key) is s and s.status in (PENDING, FINISHED)
+        ]
         keys = []
         for state in cancelled:
             if self.states.pop(state.key, None) is not None:  # the same key may be given twice
@@ -225,7 +234,9 @@ class KeyTable:
         elif state.status == PENDING:
             state.end(FINISHED, detail)
 
-    def _change(self, state: KeyState, message: KeyErred | KeyCancelled | KeyPending | KeyLost) -> None:
+    def _change(
+        self, state: KeyState, message: KeyErred | KeyCancelled | KeyPending | KeyLost
+    ) -> None:
         if isinstance(message, KeyPending):
             state.reopen()
         elif isinstance(message, KeyErred):

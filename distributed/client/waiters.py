@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +14,9 @@ __all__ = ["Countdown", "LoopWaker", "ThreadWaker"]
 
 
 class ThreadWaker:
-    """Wakes the thread that called :meth:`wait`.  A bare lock: the cheapest thing there is to wait on."""
+    """Wakes the thread that called :meth:`wait`.  A bare lock: the cheapest thing there is to wait
+    on.
+    """
 
     __slots__ = ("_lock",)
 
@@ -43,10 +46,8 @@ class LoopWaker:
 
     def wake(self) -> None:
         """Let the waiter go on.  From any thread."""
-        try:
+        with contextlib.suppress(RuntimeError):  # the waiter's loop is closed: nobody waits
             self._loop.call_soon_threadsafe(self._set)
-        except RuntimeError:
-            pass  # the waiter's loop is closed: nobody waits
 
     def _set(self) -> None:
         if not self._future.done():

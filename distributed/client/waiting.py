@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -9,11 +10,19 @@ from typing import Any, Final, NamedTuple
 
 from distributed.client.defaults import owner_or_none
 from distributed.client.future import Future, Owner
+from distributed.client.session import Session
 from distributed.client.table import KeyState
 from distributed.client.waiters import Countdown, LoopWaker, ThreadWaker
 from distributed.errors import DistributedError, RequestTimeoutError
 
-__all__ = ["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION", "DoneAndNotDone", "as_completed", "wait"]
+__all__ = [
+    "ALL_COMPLETED",
+    "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
+    "DoneAndNotDone",
+    "as_completed",
+    "wait",
+]
 
 ALL_COMPLETED: Final = "ALL_COMPLETED"
 FIRST_COMPLETED: Final = "FIRST_COMPLETED"
@@ -27,44 +36,58 @@ class DoneAndNotDone(NamedTuple):
     not_done: set[Future]
 
 
-def _states(futures: Iterable[Future]) -> list[KeyState]:
-    return [future._state for future in futures]
-
-
-def countdown_for(futures: Sequence[Future], return_when: str, wake: Any) -> tuple[Countdown, list[KeyState]]:
-    """Return a watch over the futures that calls ``wake`` when ``return_when`` is fulfilled, and their states.
-
-    Raises ValueError for an unknown ``return_when``.
-    """
+def _countdown(futures: Sequence[Future], return_when: str, wake: Any) -> Countdown:
+    """Return a watch over the futures that calls ``wake`` when ``return_when`` is fulfilled."""
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
         raise ValueError(
             f"return_when is ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION, not {return_when!r}"
         )
-    states = _states(futures)
-    count = 1 if return_when == FIRST_COMPLETED else len(states)
-    return Countdown(count, wake, until_error=return_when == FIRST_EXCEPTION), states
+    count = 1 if return_when == FIRST_COMPLETED else len(futures)
+    return Countdown(count, wake, until_error=return_when == FIRST_EXCEPTION)
 
 
-def block(futures: Sequence[Future], timeout: float | None, return_when: str = ALL_COMPLETED) -> None:
+def _session_of(futures: Sequence[Future]) -> Session:
+    owner = futures[0].client
+    if any(future._client is not owner for future in futures):
+        raise ValueError(
+            "these futures belong to different clients: wait for those of each client by themselves"
+        )
+    session: Session = owner.session
+    return session
+
+
+def block(
+    futures: Sequence[Future], timeout: float | None, return_when: str = ALL_COMPLETED
+) -> None:
     """Wait in this thread; returns also when ``timeout`` seconds have passed."""
     waker = ThreadWaker()
-    countdown, states = countdown_for(futures, return_when, waker.wake)
+    countdown = _countdown(futures, return_when, waker.wake)
     if not futures:
         return
-    with futures[0].client.session.lock:
+    session = _session_of(futures)
+    session.refuse_own_thread()
+    states = [future._state for future in futures]
+    with session.lock:
         countdown.watch(states)
-    if not waker.wait(timeout):
-        with futures[0].client.session.lock:
-            countdown.unwatch(states)
+    over = False
+    try:
+        over = waker.wait(timeout)
+    finally:
+        if not over or return_when != ALL_COMPLETED:
+            with session.lock:
+                countdown.unwatch(states)
 
 
-async def unblock(futures: Sequence[Future], timeout: float | None, return_when: str = ALL_COMPLETED) -> None:
+async def unblock(
+    futures: Sequence[Future], timeout: float | None, return_when: str = ALL_COMPLETED
+) -> None:
     """The same for a coroutine."""
     waker = LoopWaker()
-    countdown, states = countdown_for(futures, return_when, waker.wake)
+    countdown = _countdown(futures, return_when, waker.wake)
     if not futures:
         return
-    session = futures[0].client.session
+    session = _session_of(futures)
+    states = [future._state for future in futures]
     with session.lock:
         countdown.watch(states)
     try:
@@ -80,14 +103,18 @@ def _sorted_out(futures: Sequence[Future]) -> DoneAndNotDone:
 
 
 def _owner_of(futures: Sequence[Future]) -> Owner | None:
-    return futures[0].client if futures else owner_or_none()
+    owner: Owner | None = futures[0].client if futures else owner_or_none()
+    return owner
 
 
-def wait(fs: Iterable[Future] | Future, timeout: float | None = None, return_when: str = ALL_COMPLETED) -> Any:
+def wait(
+    fs: Iterable[Future] | Future, timeout: float | None = None, return_when: str = ALL_COMPLETED
+) -> Any:
     """Wait for futures and return ``(done, not_done)``, sets of futures, as a named tuple.
 
-    ``return_when``: ``ALL_COMPLETED``, ``FIRST_COMPLETED`` or ``FIRST_EXCEPTION`` (the first that does not end well).
-    After ``timeout`` seconds it returns what there is.  An awaitable if the futures are of an asynchronous client.
+    ``return_when``: ``ALL_COMPLETED``, ``FIRST_COMPLETED`` or ``FIRST_EXCEPTION`` (the first that
+    does not end well). After ``timeout`` seconds it returns what there is.  An awaitable if the
+    futures are of an asynchronous client.
     """
     futures = [fs] if isinstance(fs, Future) else list(fs)
     owner = _owner_of(futures)
@@ -107,9 +134,10 @@ async def _wait(
 class as_completed:  # noqa: N801 - the name of its model in concurrent.futures
     """Iterate over futures in the order in which they end, well or not; ``for`` and ``async for``.
 
-    ``add`` more while iterating; a future given twice comes twice.  ``with_results`` gives pairs ``(future, result)``
-    and raises what a task raised, or with ``raise_errors=False`` gives its exception in the place of the result.
-    Raises RequestTimeoutError if the iteration takes longer than ``timeout`` seconds.
+    ``add`` more while iterating; a future given twice comes twice.  ``with_results`` gives pairs
+    ``(future, result)`` and raises what a task raised, or with ``raise_errors=False`` gives its
+    exception in the place of the result. Raises RequestTimeoutError if the iteration takes longer
+    than ``timeout`` seconds.
     """
 
     def __init__(
@@ -127,12 +155,14 @@ class as_completed:  # noqa: N801 - the name of its model in concurrent.futures
         self._waiting: dict[KeyState, list[Future]] = {}
         self._ready: deque[Future] = deque()
         self._waker: ThreadWaker | LoopWaker | None = None
+        self._lock = threading.Lock()  # taken inside a client's lock, never around it
         self.update(futures)
 
     def notify(self, state: KeyState) -> None:
-        """A key has ended (called with the client's lock held)."""
-        self._ready.extend(self._waiting.pop(state, ()))
-        waker, self._waker = self._waker, None
+        """A key has ended."""
+        with self._lock:
+            self._ready.extend(self._waiting.pop(state, ()))
+            waker, self._waker = self._waker, None
         if waker is not None:
             waker.wake()
 
@@ -148,17 +178,19 @@ class as_completed:  # noqa: N801 - the name of its model in concurrent.futures
 
     def _add(self, future: Future) -> None:
         state = future._state
-        if (known := self._waiting.get(state)) is not None:
+        with self._lock:
+            known = self._waiting.setdefault(state, [])
             known.append(future)
+        if len(known) > 1:
             return
-        self._waiting[state] = [future]
         if state.status == "pending":
             state.waiters = [*(state.waiters or ()), self]
         else:
             self.notify(state)
 
     def __len__(self) -> int:
-        return len(self._ready) + sum(map(len, self._waiting.values()))
+        with self._lock:
+            return len(self._ready) + sum(map(len, self._waiting.values()))
 
     def count(self) -> int:
         """How many futures are still to come."""
@@ -172,7 +204,7 @@ class as_completed:  # noqa: N801 - the name of its model in concurrent.futures
         """Whether the next future comes at once."""
         return bool(self._ready)
 
-    # -- in a thread -----------------------------------------------------------------------------------------------
+    # -- in a thread -------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -209,7 +241,7 @@ class as_completed:  # noqa: N801 - the name of its model in concurrent.futures
                 raise
             return future, error
 
-    # -- in a coroutine --------------------------------------------------------------------------------------------
+    # -- in a coroutine ----------------------------------------------------------------------------
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
@@ -231,13 +263,12 @@ class as_completed:  # noqa: N801 - the name of its model in concurrent.futures
                 raise
             return future, error
 
-    # -- both ------------------------------------------------------------------------------------------------------
+    # -- both --------------------------------------------------------------------------------------
 
     def _must_wait(self, waker: ThreadWaker | LoopWaker) -> bool:
         """Have ``waker`` woken by the next that ends, unless one has ended meanwhile."""
-        future = next(iter(self._waiting.values()))[0]
-        with future.client.session.lock:
-            if self._ready:
+        with self._lock:
+            if self._ready or not self._waiting:
                 return False
             self._waker = waker
             return True
@@ -247,4 +278,3 @@ class as_completed:  # noqa: N801 - the name of its model in concurrent.futures
 
     def _too_late(self) -> DistributedError:
         return RequestTimeoutError(f"{len(self)} futures have not ended within {self._timeout:g} s")
-

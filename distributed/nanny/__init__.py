@@ -1,4 +1,4 @@
-"""The nanny: starts a worker in a process of its own, watches it, and starts it again when it dies."""
+"""The nanny: runs a worker in a process of its own, and starts it again when it dies."""
 
 from distributed.nanny.daemon import Nanny
 from distributed.nanny.processes import ForkServer, WorkerProcess

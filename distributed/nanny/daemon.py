@@ -1,4 +1,6 @@
-"""The Nanny: the daemon around :class:`~distributed.nanny.machine.NannyMachine` and one worker process."""
+"""The Nanny: the daemon around :class:`~distributed.nanny.machine.NannyMachine` and one worker
+process.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from tornado.ioloop import IOLoop
 
 from distributed.capacity import usable_cores
@@ -43,7 +46,9 @@ THREAD_VARIABLES: Final = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-"""How many threads libraries start beside ours: set to the worker's threads unless the user has set them."""
+"""How many threads libraries start beside ours: set to the worker's threads unless the user has set
+them.
+"""
 
 _RELAXED_S: Final = 1.0
 _ALERT_S: Final = 0.25
@@ -55,15 +60,17 @@ _LAST_REPORTS_S: Final = 1.0
 class Nanny(Daemon):
     """Keeps one worker process running; takes the place of a ``Worker`` in the founding document.
 
-    ``Nanny('192.168.0.1', 8786, loop=loop).start(0)``: the process listens on ``worker_port`` and registers with the
-    scheduler; ``start`` returns a future of that.  ``ip``, ``ncores``, ``local_dir``, ``name``, ``memory_limit`` (bytes,
-    above 95 % of which the process is killed), ``resources``, ``death_timeout_s``, ``job_id`` and ``cluster_file`` are
-    the worker's, see ``Worker``; ``services`` are the nanny's: name or (name, port) -> class of an object with
+    ``Nanny('192.168.0.1', 8786, loop=loop).start(0)``: the process listens on ``worker_port`` and
+    registers with the scheduler; ``start`` returns a future of that.  ``ip``, ``ncores``,
+    ``local_dir``, ``name``, ``memory_limit`` (bytes, above 95 % of which the process is killed),
+    ``resources``, ``death_timeout_s``, ``job_id`` and ``cluster_file`` are the worker's, see
+    ``Worker``; ``services`` are the nanny's: name or (name, port) -> class of an object with
     ``listen(port)`` and ``stop()``, called with the nanny.
 
-    ``environment``: variables for the worker process; ``fork_server``: one that several nannies share (default: an own
-    one); ``listener(process, report)`` is called for all that worker processes do; ``stop_grace_s``: seconds that a
-    worker has to say goodbye; ``log_level`` of the worker process.
+    ``environment``: variables for the worker process; ``fork_server``: one that several nannies
+    share (default: an own one); ``listener(process, report)`` is called for all that worker
+    processes do; ``stop_grace_s``: seconds that a worker has to say goodbye; ``log_level`` of the
+    worker process.
     """
 
     kind = "Nanny"
@@ -153,9 +160,9 @@ class Nanny(Daemon):
         """The port that the worker process listens on, 0 while there is none."""
         return int(self.worker_address.rpartition(":")[2] or 0)
 
-    # -- life -------------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------
 
-    def bind(self, port: int = 0) -> None:
+    def bind(self, port: int = 0) -> None:  # type: ignore[override]
         """Listen on ``port``; see ``Daemon.bind``."""
         super().bind(port)
         if not self._host_is_fixed and self._settings.scheduler:
@@ -169,7 +176,12 @@ class Nanny(Daemon):
             service.listen(port)
         self.handle(events.StartAsked(self._now_s()))
         self._watch_memory()
-        await self._until_running()
+        try:
+            await self._until_running()
+        except CommError:
+            if self.status == "closing" or self.exit_code == 0:
+                return  # it was told to end before it had begun
+            raise
 
     async def _close(self, reason: str) -> None:
         self.handle(events.StopAsked(self._now_s(), self._stop_grace_s))
@@ -186,13 +198,15 @@ class Nanny(Daemon):
             service.stop()
         logger.debug("nanny %s closed: %s", self.name or self.address, reason)
 
-    # -- events -----------------------------------------------------------------------------------------------
+    # -- events ------------------------------------------------------------------------
 
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time()
 
     def handle(self, event: events.Event) -> None:
-        """Give an event to the machine, carry out what it decides, and wake those who wait for its state."""
+        """Give an event to the machine, carry out what it decides, and wake those who wait for its
+        state.
+        """
         for action in self.machine.handle(event):
             self._perform[type(action)](action)
         waiters, self._waiters = self._waiters, set()
@@ -208,7 +222,7 @@ class Nanny(Daemon):
 
     async def _until_running(self) -> None:
         while self.machine.state != "running":
-            if self.machine.state == "given-up" or not (self.machine.has_process or self._wake):
+            if self.machine.state in {"stopped", "given-up"}:
                 raise CommError(f"the worker process did not register: {self.machine.last_exit}")
             await self._change()
 
@@ -230,13 +244,14 @@ class Nanny(Daemon):
             logger.debug("worker process %s of nanny %s starts", report.pid, self.name)
 
     def _exited(self, exit_code: int, how: str) -> None:
-        wanted = self.machine.state == "stopping" or exit_code == 0
-        who = self.name or self.worker_address or "worker"
+        who = self.name or self.worker_address or "the worker"
         self.handle(events.WorkerExited(self._now_s(), exit_code, how))
-        level = logging.INFO if wanted else logging.WARNING
-        logger.log(level, "%s ended: %s (%s)", who, self.machine.last_exit, self.machine.state)
+        if self.machine.state == "restarting":
+            logger.warning("%s died and is started again: %s", who, self.machine.last_exit)
+        else:
+            logger.info("%s ended: %s", who, self.machine.last_exit)
 
-    # -- memory -----------------------------------------------------------------------------------------------
+    # -- memory ------------------------------------------------------------------------
 
     def _watch_memory(self) -> None:
         limit = self.machine.memory_limit
@@ -251,7 +266,7 @@ class Nanny(Daemon):
         when_s = (math.floor(self._now_s() / pause_s) + 1) * pause_s
         self._check = asyncio.get_running_loop().call_at(when_s, self._watch_memory)
 
-    # -- actions ----------------------------------------------------------------------------------------------
+    # -- actions -----------------------------------------------------------------------
 
     def _spawn_worker(self, _action: actions.SpawnWorker) -> None:
         self._scheduler = ""
@@ -303,16 +318,18 @@ class Nanny(Daemon):
             logger.debug("cannot tell the scheduler that %s ended: %s", action.address, error)
 
     def _end_nanny(self, action: actions.EndNanny) -> None:
-        if self.machine.state == "given-up":
+        if self.machine.state == "given-up" and self.status != "starting":
             logger.error("giving up %s: %s", self.name or "the worker", action.reason)
         self.exit_code = self.exit_code or action.exit_code
         self._close_soon(action.reason)
 
-    # -- operations -------------------------------------------------------------------------------------------
+    # -- operations --------------------------------------------------------------------
 
     @operation
     async def identity(self) -> dict[str, Any]:
-        """Say who this is, and how its worker is: ``state``, ``worker`` (address), ``worker_pid``, ``last_exit``."""
+        """Say who this is, and how its worker is: ``state``, ``worker`` (address), ``worker_pid``,
+        ``last_exit``.
+        """
         return {
             **await super().identity(),
             "name": self.name,
@@ -329,7 +346,9 @@ class Nanny(Daemon):
 
     @operation
     async def kill(self, timeout_s: float = 5.0) -> str:
-        """End the worker process, by force after ``timeout_s`` seconds; it stays away until ``instantiate``."""
+        """End the worker process, by force after ``timeout_s`` seconds; it stays away until
+        ``instantiate``.
+        """
         self.handle(events.StopAsked(self._now_s(), timeout_s))
         while self.machine.has_process:
             await self._change()
@@ -337,9 +356,13 @@ class Nanny(Daemon):
 
     @operation
     async def instantiate(self) -> str:
-        """Start the worker process; returns once it is registered.  Raises ValueError if there is one already."""
+        """Start the worker process; returns once it is registered.  Raises ValueError if there is
+        one already.
+        """
         if self.machine.state in {"starting", "running"}:
-            raise ValueError(f"the worker at {self.worker_address} is alive; kill it first, or restart it")
+            raise ValueError(
+                f"the worker at {self.worker_address} is alive; kill it first, or restart it"
+            )
         self.handle(events.StartAsked(self._now_s()))
         await self._until_running()
         return "OK"
@@ -348,8 +371,8 @@ class Nanny(Daemon):
     async def restart(self, timeout_s: float = 30.0) -> str:
         """Replace the worker process by a fresh one; returns once that is registered.
 
-        The old one has two seconds to say goodbye.  Raises RequestTimeoutError if the new one is not registered after
-        ``timeout_s`` seconds.
+        The old one has two seconds to say goodbye.  Raises RequestTimeoutError if the new one is
+        not registered after ``timeout_s`` seconds.
         """
         self.handle(events.RestartAsked(self._now_s(), min(2.0, timeout_s)))
         try:
@@ -371,6 +394,4 @@ def _center(ip: str | None, port: int | None) -> str | None:
 
 def _with_nanny(settings: WorkerSettings, address: str) -> WorkerSettings:
     """The settings are made before the nanny knows its own address."""
-    import msgspec
-
     return msgspec.structs.replace(settings, nanny=address)

@@ -30,7 +30,7 @@ class StartAsked:
 
 @dataclass(frozen=True, slots=True)
 class StopAsked:
-    """Somebody wants the worker to end and stay away; it may say goodbye for ``grace_s`` seconds."""
+    """Somebody wants the worker to end and stay away; it has ``grace_s`` seconds for that."""
 
     now_s: float
     grace_s: float
@@ -38,7 +38,7 @@ class StopAsked:
 
 @dataclass(frozen=True, slots=True)
 class RestartAsked:
-    """Somebody wants a fresh worker process; the old one may say goodbye for ``grace_s`` seconds."""
+    """Somebody wants a fresh worker process; the old one has ``grace_s`` seconds to end."""
 
     now_s: float
     grace_s: float
@@ -60,7 +60,9 @@ class WorkerRegistered:
 
 @dataclass(frozen=True, slots=True)
 class WorkerExited:
-    """The worker process is gone: ``exit_code`` (negative: the signal), and ``how`` it ended in words."""
+    """The worker process is gone: ``exit_code`` (negative: the signal), and ``how`` it ended in
+    words.
+    """
 
     now_s: float
     exit_code: int

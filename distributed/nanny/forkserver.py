@@ -1,8 +1,10 @@
-"""The fork server: a small process that has imported all that a worker needs, and forks worker processes.
+"""The fork server: a small process that has imported all that a worker needs, and forks worker
+processes.
 
-It has one thread and no event loop, so that forking it is safe.  It lives as long as the process that gives it
-orders: when that one is gone, by whatever end, the server sees the end of file, kills its workers and ends.  When the
-server itself is killed, Linux kills the workers (``PR_SET_PDEATHSIG``); elsewhere they see the end of a pipe.
+It has one thread and no event loop, so that forking it is safe.  It lives as long as the process
+that gives it orders: when that one is gone, by whatever end, the server sees the end of file, kills
+its workers and ends.  When the server itself is killed, Linux kills the workers
+(``PR_SET_PDEATHSIG``); elsewhere they see the end of a pipe.
 """
 
 from __future__ import annotations
@@ -25,7 +27,6 @@ from distributed.nanny.orders import (
     Exited,
     Order,
     Report,
-    SendSignal,
     Spawn,
     Spawned,
     WorkerSettings,
@@ -97,7 +98,8 @@ class _ForkServer:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        # What is there now is shared with all children for ever, unless a collection writes into it.
+        # What is there now is shared with all children for ever, unless a collection writes into
+        # it.
         gc.collect()
         gc.freeze()
         poller = select.poll()
@@ -135,7 +137,7 @@ class _ForkServer:
     def _obey(self, order: Order) -> None:
         if isinstance(order, Spawn):
             self._spawn(order)
-        elif isinstance(order, SendSignal) and order.id in self._pids:
+        elif order.id in self._pids:
             # Not reaped yet, so the number is still this process's.
             os.kill(self._pids[order.id], order.number)
 
@@ -167,7 +169,7 @@ class _ForkServer:
         if self._libc is not None:
             self._libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
-    # -- in the child -----------------------------------------------------------------------------------------
+    # -- in the child ------------------------------------------------------------------
 
     def _become_worker(self, order: Spawn, server: int) -> NoReturn:
         code = EXIT_BUG
@@ -180,13 +182,14 @@ class _ForkServer:
                 os.environ.setdefault(name, value)
             reporter = Reporter(order.id, self._reports, self._alive_read)
             code = self._work(settings, reporter)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - nobody above: it is this process's whole life
             traceback.print_exc()
         finally:
             with contextlib.suppress(Exception):
                 sys.stdout.flush()
                 sys.stderr.flush()
-            # Threads of user code may never end, and what the parent had set up for its exit is not ours to do.
+            # Threads of user code may never end, and what the parent had set up for its exit is not
+            # ours to do.
             os._exit(code)
 
     def _cut_ties(self, server: int) -> None:
@@ -211,7 +214,8 @@ class _ForkServer:
 
 
 def serve(orders: socket.socket, reports: int, work: Work) -> None:
-    """Obey ``orders`` until their end of file, write reports into ``reports``; ``work`` is run in each child.
+    """Obey ``orders`` until their end of file, write reports into ``reports``; ``work`` is run in
+    each child.
 
     Must be called in a process that has a single thread and no event loop.
     """

@@ -1,11 +1,12 @@
 """The nanny's decisions: when to start its worker, restart it, kill it, give it up.  Pure.
 
-States: ``stopped`` (no process, none wanted), ``starting`` (a process, not registered), ``running`` (registered),
-``restarting`` (none until the back-off is over), ``stopping`` (asked to end), ``given-up``.
+States: ``stopped`` (no process, none wanted), ``starting`` (a process, not registered), ``running``
+(registered), ``restarting`` (none until the back-off is over), ``stopping`` (asked to end),
+``given-up``.
 
-A worker that dies is started again, after 0.1 s at first, twice as long after each further death, up to 30 s; a
-minute of good life resets this.  It is given up when it dies several times in a row before it has registered, or
-very often soon after.
+A worker that dies is started again, after 0.1 s at first, twice as long after each further death,
+up to 30 s; a minute of good life resets this.  It is given up when it dies several times in a row
+before it has registered, or very often soon after.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ EXIT_DEATH_TIMEOUT: Final = 3
 class RestartPolicy:
     """How patient a nanny is; seconds.
 
-    ``start_failures``: deaths in a row before registering; ``short_lives``: registered lives in a row that were
-    shorter than ``good_life_s``.  Reaching either, it gives up.
+    ``start_failures``: deaths in a row before registering; ``short_lives``: registered lives in a
+    row that were shorter than ``good_life_s``.  Reaching either, it gives up.
     """
 
     first_delay_s: float = 0.1
@@ -87,7 +88,7 @@ class NannyMachine:
         """Take in what happened and return what to do, in order."""
         return self._on_event[type(event)](event)
 
-    # -- what others want ---------------------------------------------------------------------------------
+    # -- what others want --------------------------------------------------------------
 
     def _start_asked(self, _event: events.StartAsked) -> list[Action]:
         if self.state == "stopping":
@@ -131,7 +132,7 @@ class NannyMachine:
         self._due_s = due_s
         return [StopWorker(), WakeAt(due_s)]
 
-    # -- what the worker does -----------------------------------------------------------------------------
+    # -- what the worker does ----------------------------------------------------------
 
     def _worker_listened(self, event: events.WorkerListened) -> list[Action]:
         self.worker_address = event.address
@@ -166,9 +167,7 @@ class NannyMachine:
     def _told(self, address: str, reason: str, expected: bool) -> list[Action]:
         return [ReportExit(address, reason, expected)] if address else []
 
-    def _unasked_exit(
-        self, event: events.WorkerExited, address: str, reason: str
-    ) -> list[Action]:
+    def _unasked_exit(self, event: events.WorkerExited, address: str, reason: str) -> list[Action]:
         if event.exit_code in {EXIT_OK, EXIT_DEATH_TIMEOUT}:
             self.state = "stopped"
             return [EndNanny(reason, event.exit_code)]
@@ -223,7 +222,7 @@ class NannyMachine:
         )
         return [KillWorker(self._kill_reason)]
 
-    # -- time -------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------
 
     def _time_passed(self, event: events.TimePassed) -> list[Action]:
         if self._due_s is None or event.now_s < self._due_s:

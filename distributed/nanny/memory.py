@@ -12,12 +12,16 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 def resident_bytes_of(pid: int) -> int:
     """Return the resident memory of a process in bytes, 0 if it is gone or not ours to look at."""
-    if sys.platform == "linux":
-        try:
-            with open(f"/proc/{pid}/statm", "rb") as file:
-                return int(file.read().split()[1]) * _PAGE
-        except (OSError, IndexError, ValueError):
-            return 0
+    if sys.platform != "linux":
+        return _portable(pid)
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _portable(pid: int) -> int:
     import psutil  # only where there is no /proc
 
     try:

@@ -1,7 +1,7 @@
 """What a process with nannies and its fork server tell each other, one JSON line per message.
 
-Orders go down a stream socket whose end of file also says that the sender is gone; reports come up a pipe that the
-fork server and all workers write, each line in one piece.
+Orders go down a stream socket whose end of file also says that the sender is gone; reports come up
+a pipe that the fork server and all workers write, each line in one piece.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ __all__ = [
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """All that a worker process is told.
 
-    ``scheduler`` is ``"host:port"``, or None if ``cluster_file`` says where it is; ``host`` the address to listen on;
-    ``memory_limit`` in bytes, 0 for none; ``death_timeout_s`` None for ever; ``environment`` holds variables to set,
-    ``defaults`` those to set unless the process has them.
+    ``scheduler`` is ``"host:port"``, or None if ``cluster_file`` says where it is; ``host`` the
+    address to listen on; ``memory_limit`` in bytes, 0 for none; ``death_timeout_s`` None for ever;
+    ``environment`` holds variables to set, ``defaults`` those to set unless the process has them.
     """
 
     scheduler: str | None

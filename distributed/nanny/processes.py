@@ -25,7 +25,6 @@ from distributed.nanny.orders import (
     Exited,
     Listening,
     Order,
-    Registered,
     Report,
     SendSignal,
     Spawn,
@@ -41,7 +40,8 @@ logger = logging.getLogger(__name__)
 
 _CHUNK: Final = 65536
 _END_S: Final = 2.0
-# By name, because a daemon knows nothing of the command line's modules.  SIGINT is the nanny's affair.
+# By name, because a daemon knows nothing of the command line's modules.  SIGINT is the nanny's
+# affair.
 _CODE: Final = (
     "import json, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
     "sys.path[:] = json.loads(sys.argv[1]); "
@@ -62,7 +62,8 @@ def describe_exit(exit_code: int, last_words: str = "") -> str:
 
 
 class WorkerProcess:
-    """One worker process, alive until ``exit_code`` is not None (negative: the signal that ended it).
+    """One worker process, alive until ``exit_code`` is not None (negative: the signal that ended
+    it).
 
     ``address`` and ``directory`` are known once it listens, ``last_words`` if it told why it ended.
     """
@@ -124,7 +125,9 @@ class _Channel:
         self._popen = popen
 
     def read(self) -> list[bytes]:
-        """Return the whole lines that have arrived; the pipe's end of file is no news, see ``is_gone``."""
+        """Return the whole lines that have arrived; the pipe's end of file is no news, see
+        ``is_gone``.
+        """
         while True:
             try:
                 data = os.read(self.reports, _CHUNK)
@@ -233,9 +236,10 @@ def _executed() -> _Channel:
 class ForkServer:
     """A fork server and the worker processes that it started.
 
-    The server process is started by the first ``spawn``, as a fresh interpreter, because the process around may have
-    threads; a command that has none yet calls ``fork`` first, which saves an interpreter's start.  A server that
-    dies is replaced by the next ``spawn``; its workers have died with it.
+    The server process is started by the first ``spawn``, as a fresh interpreter, because the
+    process around may have threads; a command that has none yet calls ``fork`` first, which saves
+    an interpreter's start.  A server that dies is replaced by the next ``spawn``; its workers have
+    died with it.
 
     All methods but ``fork`` must be called on the event loop.
     """
@@ -259,7 +263,8 @@ class ForkServer:
         self._channel = _forked(work)
 
     def spawn(self, settings: WorkerSettings, listener: Listener) -> WorkerProcess:
-        """Start a worker process; ``listener(process, report)`` is called on the loop for all that it does.
+        """Start a worker process; ``listener(process, report)`` is called on the loop for all that
+        it does.
 
         Raises ConfigError if the server cannot be started.
         """
@@ -300,11 +305,16 @@ class ForkServer:
         if self._channel is None:
             return
         for line in self._channel.read():
-            try:
-                self._hear(decode_report(line))
-            except msgspec.MsgspecError as error:
-                # User code found the descriptor and wrote into it.
-                logger.warning("nonsense among the reports of worker processes: %s", error)
+            self._take(line)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            report = decode_report(line)
+        except msgspec.MsgspecError as error:
+            # User code found the descriptor and wrote into it.
+            logger.warning("nonsense among the reports of worker processes: %s", error)
+            return
+        self._hear(report)
 
     def _hear(self, report: Report) -> None:
         found = self._alive.get(report.id)

@@ -155,7 +155,7 @@ class Demand:
         if worker not in self.eligible:
             return False
         free = worker.free
-        return not self.resources or all(free[name] >= amount for name, amount in self.resources.items())
+        return all(free[name] + 1e-9 >= amount for name, amount in self.resources.items())
 
 
 class Worker:
@@ -306,6 +306,8 @@ class State:
         self.fetching: dict[Task, dict[Worker, Mission]] = {}
         """Copies on their way: task -> target -> why."""
         self.missions: dict[int, Mission] = {}
+        self.orphans: list[Task] = []
+        """Tasks with copies on their way that left memory meanwhile."""
         self.departed: dict[str, dict[Task, None]] = {}
         """What a lost worker held, in case that it comes back with it."""
 

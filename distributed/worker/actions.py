@@ -1,5 +1,6 @@
 """What a worker does: the actions that :class:`~distributed.worker.machine.WorkerMachine` asks for,
-in order."""
+in order.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ __all__ = [
     "Execute",
     "Fetch",
     "Keep",
-    "Leave",
     "LearnFunctions",
+    "Leave",
     "Pause",
     "Resume",
     "SendScheduler",
@@ -58,7 +59,8 @@ class Withdraw(msgspec.Struct):
 
 class Fetch(msgspec.Struct):
     """Ask the peer at ``address`` for these keys, about ``nbytes``; answer with ``Fetched`` or
-    ``PeerFailed``."""
+    ``PeerFailed``.
+    """
 
     address: str
     keys: list[str]
@@ -85,7 +87,8 @@ class SendScheduler(msgspec.Struct):
 
 class Answer(msgspec.Struct):
     """Carry out an operation that the scheduler asked for on its own connection, and reply
-    there."""
+    there.
+    """
 
     request: Request
 

@@ -1,5 +1,6 @@
 """User code off the event loop and outside of the task threads: pickling, ``run``,
-``upload_file``."""
+``upload_file``.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +37,9 @@ async def in_thread(function: Callable[..., T], *args: Any) -> T:
         result, problem = None, None
         try:
             result = function(*args)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - user code
             problem = error
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - user code
             # A future must not carry SystemExit or KeyboardInterrupt: they would end the loop.
             problem = RuntimeError(f"{type(error).__name__}: {error}").with_traceback(
                 error.__traceback__

@@ -1,5 +1,6 @@
 """The actions that one event leads to, gathered so that each kind is one action however many tasks
-it concerns."""
+it concerns.
+"""
 
 from __future__ import annotations
 

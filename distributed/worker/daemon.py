@@ -1,7 +1,7 @@
 """The Worker: the daemon around :class:`~distributed.worker.machine.WorkerMachine`.
 
-It turns what comes from the scheduler, the threads and the peers into events, and carries out the machine's actions.
-The operations that others request are in ``operations.py``.
+It turns what comes from the scheduler, the threads and the peers into events, and carries out the
+machine's actions. The operations that others request are in ``operations.py``.
 """
 
 from __future__ import annotations
@@ -16,21 +16,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
-import msgspec
 from tornado.ioloop import IOLoop
 
-from distributed import __version__
 from distributed.clusterfile import ClusterFile
 from distributed.comm import Connection
-from distributed.errors import CommError, ConfigError, RemoteProtocolError
+from distributed.daemon import operation
+from distributed.errors import AuthenticationError, CommError, ConfigError, RemoteProtocolError
 from distributed.messages import Message
 from distributed.network import own_address, parse_address
 from distributed.units import format_memory
 from distributed.worker import actions, events
 from distributed.worker.background import in_thread
 from distributed.worker.executor import Executor
-from distributed.worker.joining import Membership, SchedulerGoneError, SchedulerSeeker
+from distributed.worker.joining import Membership, SchedulerSeeker
 from distributed.worker.machine import WorkerMachine
 from distributed.worker.memory import give_back_memory, resident_bytes
 from distributed.worker.operations import Operations
@@ -44,10 +42,10 @@ logger = logging.getLogger(__name__)
 
 EXIT_DEATH_TIMEOUT = 3
 _EXECUTOR_CLOSE_S = 0.5
+_PACKAGES = ("distributed", "msgspec", "cloudpickle", "tornado", "numpy", "pandas")
 
 
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
+def _usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -56,15 +54,16 @@ def usable_cores() -> int:
 class Worker(Operations):
     """Runs tasks in ``ncores`` threads and keeps their results.
 
-    ``Worker('192.168.0.1', 8786, loop=loop).start(0)`` as in the founding document; ``start`` returns a future of the
-    registration.  Further settings:
+    ``Worker('192.168.0.1', 8786, loop=loop).start(0)`` as in the founding document; ``start``
+    returns a future of the registration.  Further settings:
 
-    ``ip``: the address to listen on and to tell others (default: listen on all, tell the one that faces the
-    scheduler); ``local_dir``: where its private folder is made; ``services``: name or (name, port) -> class of an
-    object with ``listen(port)`` and ``stop()``, called with the worker; ``cluster_file``: the scheduler's addresses
-    and the secret are read there, anew at each attempt; ``memory_limit``: bytes, above 85 % of which no task is
-    started; ``resources``: amounts by name; ``death_timeout_s``: seconds without a scheduler after which the worker
-    closes with exit code 3, None for never; ``nanny``: its nanny's address; ``stdio``: for a process of its own.
+    ``ip``: the address to listen on and to tell others (default: listen on all, tell the one that
+    faces the scheduler); ``local_dir``: where its private folder is made; ``services``: name or
+    (name, port) -> class of an object with ``listen(port)`` and ``stop()``, called with the worker;
+    ``cluster_file``: the scheduler's addresses and the secret are read there, anew at each attempt;
+    ``memory_limit``: bytes, above 85 % of which no task is started; ``resources``: amounts by name;
+    ``death_timeout_s``: seconds without a scheduler after which the worker closes with exit code 3,
+    None for never; ``nanny``: its nanny's address; ``stdio``: for a process of its own.
     """
 
     kind = "Worker"
@@ -95,7 +94,7 @@ class Worker(Operations):
             secret = ClusterFile.read(path).secret_bytes
         super().__init__(loop=loop, host=ip, secret=secret)
         self._host_is_fixed = ip is not None
-        self.ncores = ncores or usable_cores()
+        self.ncores = ncores or _usable_cores()
         self.name = name or ""
         self.memory_limit = memory_limit or 0
         self.worker_resources = dict(resources or {})
@@ -131,11 +130,13 @@ class Worker(Operations):
             actions.Leave: self._leave,
         }
 
-    # -- life ------------------------------------------------------------------------------------------------------
+    # -- life ------------------------------------------------------------------
 
     @property
     def center(self) -> str:
-        """``"host:port"`` of the scheduler: where it is registered, else where it will look first."""
+        """``"host:port"`` of the scheduler: where it is registered, else where it will look
+        first.
+        """
         if self._membership is not None:
             return self._membership.address
         return self._seeker.addresses[0] if self._seeker.addresses else ""
@@ -145,7 +146,7 @@ class Worker(Operations):
         """The keys of the tasks that run or wait for a thread."""
         return set(self.machine.active)
 
-    def bind(self, port: int = 0) -> None:
+    def bind(self, port: int = 0) -> None:  # type: ignore[override]
         """Listen on ``port``; see ``Daemon.bind``."""
         super().bind(port)
         if not self._host_is_fixed and self.center:
@@ -173,16 +174,35 @@ class Worker(Operations):
             )
         return self.center
 
+    @operation
+    async def identity(self) -> dict[str, Any]:
+        """Say who this is and how it is set up."""
+        return {
+            **await super().identity(),
+            "name": self.name,
+            "nthreads": self.ncores,
+            "memory_limit": self.memory_limit,
+            "resources": self.worker_resources,
+            "scheduler": self.center,
+            "nanny": self.nanny,
+            "job_id": self.job_id,
+            "executing": self.executor.executing,
+            "keys": len(self.data),
+            "nbytes": self.data.total,
+        }
+
     async def _start(self) -> None:
         self._make_parts()
         for wanted, make in self._services_wanted.items():
-            service_name, port = wanted if isinstance(wanted, tuple) else (wanted, 0)
-            service = self.services[service_name] = make(self)
-            service.listen(port)
-            self.service_ports[service_name] = getattr(service, "port", port)
+            name, number = wanted if isinstance(wanted, tuple) else (wanted, 0)
+            service = self.services[name] = make(self)
+            service.listen(number)
+            self.service_ports[name] = int(getattr(service, "port", None) or number)
         try:
             self._enter(await self._seeker.join())
-        except SchedulerGoneError:
+        except AuthenticationError:
+            raise
+        except CommError:
             self.exit_code = EXIT_DEATH_TIMEOUT
             raise
         self.own(self._follow_scheduler(), name="follow the scheduler")
@@ -198,7 +218,7 @@ class Worker(Operations):
             self.ncores, self.runner, self._wake, name=f"task-{self.name or self.port}"
         )
 
-    def _describe(self, connection: Connection) -> dict[str, Any]:
+    def _describe(self) -> dict[str, Any]:
         return {
             "address": self.address,
             "name": self.name,
@@ -238,7 +258,7 @@ class Worker(Operations):
             self.handle(events.SchedulerLost())
             try:
                 self._enter(await self._seeker.join())
-            except SchedulerGoneError as error:
+            except CommError as error:
                 logger.error("%s", error)
                 self.exit_code = EXIT_DEATH_TIMEOUT
                 self._close_soon(str(error))
@@ -263,7 +283,7 @@ class Worker(Operations):
         if self._stdio is not None:
             self._stdio.close()
 
-    # -- events ----------------------------------------------------------------------------------------------------
+    # -- events ----------------------------------------------------------------
 
     def handle(self, event: events.Event) -> None:
         """Give an event to the machine and carry out what it decides."""
@@ -285,7 +305,7 @@ class Worker(Operations):
             )
         try:
             self.handle(events.Executed(outcomes))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a callback of the loop: nobody above would end us
             self.report_bug(error, "handling the ends of tasks")
 
     def _schedule_beat(self) -> None:
@@ -300,7 +320,7 @@ class Worker(Operations):
         self.handle(events.MemoryMeasured(resident_bytes(), self.executor.executing))
         self._schedule_beat()
 
-    # -- actions ---------------------------------------------------------------------------------------------------
+    # -- actions ---------------------------------------------------------------
 
     def _learn_functions(self, action: actions.LearnFunctions) -> None:
         self.runner.learn(action.functions)
@@ -342,7 +362,8 @@ class Worker(Operations):
 
     def _send(self, messages: list[Message]) -> None:
         if self._membership is not None:
-            # A connection just lost is an event on its way: nobody waits for these messages any more.
+            # A connection just lost is an event on its way: nobody waits for these messages any
+            # more.
             with contextlib.suppress(CommError):
                 self._membership.connection.send(*messages)
 
@@ -366,14 +387,10 @@ def _center(ip: str | None, port: int | None) -> list[str]:
 
 
 def _versions() -> dict[str, str]:
-    versions = {
-        "python": ".".join(map(str, sys.version_info[:3])),
-        "dlaunch": __version__,
-        "msgspec": msgspec.__version__,
-        "cloudpickle": cloudpickle.__version__,
-    }
     # Only what is loaded: an import costs time and memory in each of many workers.
-    for name in ("numpy", "pandas"):
-        if (module := sys.modules.get(name)) is not None:
-            versions[name] = str(getattr(module, "__version__", "?"))
-    return versions
+    loaded = {name: sys.modules[name] for name in _PACKAGES if name in sys.modules}
+    versions = {
+        "dlaunch" if name == "distributed" else name: str(getattr(module, "__version__", "?"))
+        for name, module in loaded.items()
+    }
+    return {"python": ".".join(map(str, sys.version_info[:3])), **versions}

@@ -1,4 +1,5 @@
-"""What happens to a worker: the events that :class:`~distributed.worker.machine.WorkerMachine` handles.
+"""What happens to a worker: the events that :class:`~distributed.worker.machine.WorkerMachine`
+handles.
 
 Values (results, copies) pass through the machine unseen: it only says which of them to keep.
 """
@@ -28,8 +29,8 @@ __all__ = [
 ]
 
 Outcome: TypeAlias = tuple[RunTask, TaskFinished | TaskErred | TaskMissingData, Any]
-"""How a task ended in a thread: the very object that was to be executed, the message that says how it ended, and the
-value if it finished."""
+"""How a task ended in a thread: the very object that was to be executed, the message that says how
+it ended, and the value if it finished."""
 
 
 class SchedulerMessages(msgspec.Struct):
@@ -51,7 +52,9 @@ class Withdrawn(msgspec.Struct):
 
 
 class Fetched(msgspec.Struct):
-    """The peer at ``address`` answered: ``values`` and their ``sizes`` in bytes; what it did not have is absent."""
+    """The peer at ``address`` answered: ``values`` and their ``sizes`` in bytes; what it did not
+    have is absent.
+    """
 
     address: str
     sizes: dict[str, int]
@@ -65,7 +68,9 @@ class PeerFailed(msgspec.Struct):
 
 
 class DataReceived(msgspec.Struct):
-    """Somebody put data here (scatter): key -> value, key -> bytes.  Who did so tells the scheduler."""
+    """Somebody put data here (scatter): key -> value, key -> bytes.  Who did so tells the
+    scheduler.
+    """
 
     sizes: dict[str, int]
     values: dict[str, Any]
@@ -78,14 +83,18 @@ class DataDeleted(msgspec.Struct):
 
 
 class MemoryMeasured(msgspec.Struct):
-    """Time for a heartbeat: resident bytes of this process, and how many threads are in user code."""
+    """Time for a heartbeat: resident bytes of this process, and how many threads are in user
+    code.
+    """
 
     memory: int
     executing: int
 
 
 class SchedulerLost(msgspec.Struct):
-    """The connection to the scheduler is gone: nobody waits for our runs any more; the data stays for a rejoin."""
+    """The connection to the scheduler is gone: nobody waits for our runs any more; the data stays
+    for a rejoin.
+    """
 
 
 class SchedulerChanged(msgspec.Struct):

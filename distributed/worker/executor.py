@@ -1,7 +1,8 @@
 """The threads that run tasks: they take task after task from one queue and report in bulk.
 
-A thread that ends a task appends the outcome and wakes the loop only if nobody has since the loop last looked, so a
-thousand short tasks cost one wake-up, and there is no round trip through the loop between two tasks.
+A thread that ends a task appends the outcome and wakes the loop only if nobody has since the loop
+last looked, so a thousand short tasks cost one wake-up, and there is no round trip through the loop
+between two tasks.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ class Runner(Protocol):
 class Executor:
     """``nthreads`` threads, started when first needed.
 
-    ``run`` carries out one task in a thread; ``wake`` is called from a thread when there are outcomes to take, and
-    must be safe from any thread.  All other methods are for the loop's thread.
+    ``run`` carries out one task in a thread; ``wake`` is called from a thread when there are
+    outcomes to take, and must be safe from any thread.  All other methods are for the loop's
+    thread.
     """
 
     def __init__(
@@ -84,7 +86,8 @@ class Executor:
 
     def take(self) -> list[Outcome]:
         """Return the outcomes since the last call."""
-        # First the flag, then the outcomes: one that comes in between wakes the loop once more, none is left behind.
+        # First the flag, then the outcomes: one that comes in between wakes the loop once more,
+        # none is left behind.
         self._woken = False
         outcomes = self._outcomes
         return [outcomes.popleft() for _ in range(len(outcomes))]
@@ -101,7 +104,8 @@ class Executor:
             self._summon()
 
     def close(self, timeout_s: float = 0.0) -> None:
-        """Let the threads end after their present task; wait for the idle ones up to ``timeout_s`` seconds each.
+        """Let the threads end after their present task; wait for the idle ones up to ``timeout_s``
+        seconds each.
 
         A thread in user code cannot be stopped; it does not keep the process from ending.
         """

@@ -3,7 +3,8 @@
 Rules
 - At most one request per peer at a time, and at most ``peers_limit`` peers at once.
 - A request asks for keys of together about ``bytes_limit`` bytes, and for one key at least.
-- Holders of a key are tried in turn, the least loaded first; a key whose holders are all tried is exhausted.
+- Holders of a key are tried in turn, the least loaded first; a key whose holders are all tried is
+  exhausted.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ _UNKNOWN_BYTES = 65_536
 
 
 class _Want:
-    """A key that is to come: untried ``holders``, ``tried`` ones, and the ``peer`` it is queued or asked at."""
+    """A key that is to come: untried ``holders``, ``tried`` ones, and the ``peer`` it is queued or
+    asked at.
+    """
 
     __slots__ = ("holders", "nbytes", "peer", "tried")
 
@@ -32,7 +35,8 @@ class _Want:
 class Fetches:
     """The keys that a worker wants from its peers.
 
-    ``wants``: key -> its state; ``queues``: peer -> keys to ask it for; ``busy``: peer -> keys it is being asked for.
+    ``wants``: key -> its state; ``queues``: peer -> keys to ask it for; ``busy``: peer -> keys it
+    is being asked for.
     """
 
     __slots__ = ("_bytes_limit", "_peers_limit", "_startable", "busy", "queues", "wants")
@@ -51,7 +55,9 @@ class Fetches:
         return key in self.wants
 
     def want(self, key: str, holders: Iterable[str], nbytes: int | None = None) -> None:
-        """Fetch ``key`` from one of ``holders`` (not empty); more holders for a key already wanted are added."""
+        """Fetch ``key`` from one of ``holders`` (not empty); more holders for a key already wanted
+        are added.
+        """
         known = self.wants.get(key)
         if known is not None:
             seen = {*known.holders, *known.tried, known.peer}
@@ -95,7 +101,8 @@ class Fetches:
         exhausted = {}
         for key in asked:
             want = self.wants.get(key)
-            # A key that was forgotten and is wanted anew may be queued elsewhere by now: not this answer's business.
+            # A key that was forgotten and is wanted anew may be queued elsewhere by now: not this
+            # answer's business.
             if want is None or want.peer != peer or key in self.queues.get(peer, ()):
                 continue
             want.tried.append(peer)
@@ -109,7 +116,9 @@ class Fetches:
         return exhausted
 
     def lost(self, peer: str) -> dict[str, list[str]]:
-        """``peer`` cannot be reached: as :meth:`answered`, also for all that was still to be asked there."""
+        """``peer`` cannot be reached: as :meth:`answered`, also for all that was still to be asked
+        there.
+        """
         queued = self.queues.pop(peer, {})
         self._startable.pop(peer, None)
         self.busy[peer] = [*dict.fromkeys([*self.busy.get(peer, ()), *queued])]

@@ -18,7 +18,8 @@ _ARCHIVES = (".egg", ".zip", ".whl")
 
 
 class LocalDirectory:
-    """A folder made with mode 0700 under ``parent`` (default: the system's temporary folder, ``$TMPDIR``).
+    """A folder made with mode 0700 under ``parent`` (default: the system's temporary folder,
+    ``$TMPDIR``).
 
     Raises ConfigError if that is not possible.
     """
@@ -30,8 +31,8 @@ class LocalDirectory:
             self.path = tempfile.mkdtemp(prefix="dworker-", dir=where)
         except OSError as error:
             raise ConfigError(
-                f"cannot make a folder for the worker in {where}: {error.strerror}; choose another one with "
-                "--local-directory",
+                f"cannot make a folder for the worker in {where}: {error.strerror}; "
+                "choose another one with --local-directory",
                 key="local-directory",
                 value=where,
             ) from error
@@ -41,9 +42,9 @@ class LocalDirectory:
     ) -> list[str]:
         """Write a file into the folder; return the names of the modules that were imported from it.
 
-        ``.py`` files and the top-level modules of ``.zip``, ``.egg`` and ``.whl`` archives are imported if ``load``,
-        anew if they were before.  Raises ValueError for a name that is no plain file name, OSError, and whatever the
-        import raises.
+        ``.py`` files and the top-level modules of ``.zip``, ``.egg`` and ``.whl`` archives are
+        imported if ``load``, anew if they were before.  Raises ValueError for a name that is no
+        plain file name, OSError, and whatever the import raises.
         """
         if Path(filename).name != filename or filename in {"", ".", ".."}:
             raise ValueError(f"{filename!r} is not a plain file name")
@@ -51,7 +52,8 @@ class LocalDirectory:
         temporary = path.with_name(f".{filename}.{os.getpid()}")
         temporary.write_bytes(data)
         temporary.replace(path)  # whole or not at all: two uploads may meet
-        # Compiled files are told apart by second and size only: too coarse for an edit and a second upload.
+        # Compiled files are told apart by second and size only: too coarse for an edit and a second
+        # upload.
         for compiled in Path(self.path, "__pycache__").glob(f"{path.stem}.*.pyc"):
             compiled.unlink(missing_ok=True)
         if path.suffix in _ARCHIVES:

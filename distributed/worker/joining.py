@@ -17,22 +17,19 @@ from distributed.pool import call
 from distributed.units import format_duration
 from distributed.wire.failure import load_error
 
-__all__ = ["Membership", "SchedulerGoneError", "SchedulerSeeker"]
+__all__ = ["Membership", "SchedulerSeeker"]
 
 logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 5.0
+_LONGEST_PAUSE_S = 2.0
 _CONNECT_TIMEOUT_S = 10.0
 _REPLY_TIMEOUT_S = 30.0
 
 
-class SchedulerGoneError(CommError):
-    """No scheduler could be joined for as long as the death timeout."""
-
-
 class Membership:
-    """A worker's place in the cluster: its ``connection`` to the scheduler at ``address``, and what that replied.
+    """A worker's place in the cluster: its ``connection`` to the scheduler at ``address``, and what
+    that replied.
 
     ``messages`` came right behind the reply.
     """
@@ -49,11 +46,12 @@ class Membership:
 
 
 class SchedulerSeeker:
-    """Looks for the scheduler at ``addresses`` (``"host:port"``), or at those that ``cluster_file`` names each time.
+    """Looks for the scheduler at ``addresses`` (``"host:port"``), or at those that ``cluster_file``
+    names each time.
 
     ``death_timeout_s``: how long to try before giving up; None or 0: for ever.
-    ``describe`` is called with the connection and returns the arguments of the scheduler's ``register_worker``;
-    ``changed`` is called when another scheduler than before is found, before it is joined.
+    ``describe`` returns the arguments of the scheduler's ``register_worker``; ``changed`` is called
+    when another scheduler than before is found, before it is joined.
     """
 
     def __init__(
@@ -61,7 +59,7 @@ class SchedulerSeeker:
         addresses: list[str],
         secret: bytes,
         *,
-        describe: Callable[[Connection], dict[str, Any]],
+        describe: Callable[[], dict[str, Any]],
         changed: Callable[[], None],
         cluster_file: Path | None = None,
         death_timeout_s: float | None = 60.0,
@@ -72,13 +70,15 @@ class SchedulerSeeker:
         self._changed = changed
         self._cluster_file = cluster_file
         self._death_timeout_s = death_timeout_s
+        self._connect_timeout_s = min(_CONNECT_TIMEOUT_S, death_timeout_s or _CONNECT_TIMEOUT_S)
         self._scheduler_id = ""
 
     async def join(self) -> Membership:
         """Register with the scheduler, trying with growing pauses.
 
-        Raises SchedulerGoneError after the death timeout.  On the first time also AuthenticationError for another
-        secret and ConfigError if the scheduler refuses us; later both may be the shadow of something passing.
+        Raises CommError after the death timeout.  On the first time also AuthenticationError for
+        another secret and ConfigError if the scheduler refuses us; later both may be the shadow of
+        something passing.
         """
         loop = asyncio.get_running_loop()
         start_s, pause_s, told = loop.time(), _FIRST_PAUSE_S, False
@@ -99,30 +99,26 @@ class SchedulerSeeker:
             pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S, *self._rest(waited_s))
 
     def _rest(self, waited_s: float) -> list[float]:
-        return (
-            [max(self._death_timeout_s - waited_s, _FIRST_PAUSE_S)] if self._death_timeout_s else []
-        )
+        if not self._death_timeout_s:
+            return []
+        return [max(self._death_timeout_s - waited_s, _FIRST_PAUSE_S)]
 
     def _check_patience(self, waited_s: float, problem: Exception) -> None:
         if self._death_timeout_s and waited_s >= self._death_timeout_s:
             where = ", ".join(self.addresses)
-            raise SchedulerGoneError(
+            raise CommError(
                 f"no scheduler at {where} for {format_duration(waited_s)}, giving up: {problem}",
                 address=where,
             ) from problem
 
     async def _try_all(self) -> Membership:
         self._read_cluster_file()
-        problem: Exception = CommError(
-            "no address of a scheduler is known; give one, or --cluster NAME"
-        )
+        problem = CommError("no scheduler's address is known; give one, or --cluster NAME")
         for address in self.addresses:
-            try:
-                return await self._try(address)
-            except AuthenticationError:
-                raise
-            except CommError as error:
-                problem = error
+            found = await self._try(address)
+            if isinstance(found, Membership):
+                return found
+            problem = found
         raise problem
 
     def _read_cluster_file(self) -> None:
@@ -135,20 +131,25 @@ class SchedulerSeeker:
             if not self.addresses:
                 raise CommError(str(error)) from error
 
-    async def _try(self, address: str) -> Membership:
-        connection = await connect(
-            address, secret=self._secret, timeout_s=_CONNECT_TIMEOUT_S, role="worker"
-        )
+    async def _try(self, address: str) -> Membership | CommError:
+        """Join at one address; return why it could not be reached.  A refusal is raised."""
+        connection: Connection | None = None
         try:
+            connection = await connect(
+                address, secret=self._secret, timeout_s=self._connect_timeout_s, role="worker"
+            )
             return await asyncio.wait_for(self._register(connection, address), _REPLY_TIMEOUT_S)
-        except BaseException:
-            connection.abort()
+        except BaseException as error:
+            if connection is not None:
+                connection.abort()
+            if isinstance(error, CommError) and not isinstance(error, AuthenticationError):
+                return error
             raise
 
     async def _register(self, connection: Connection, address: str) -> Membership:
         if self._scheduler_id:
             await self._recognize(connection)
-        connection.send(Request("register_worker", self._describe(connection), 1))
+        connection.send(Request("register_worker", self._describe(), 1))
         reply, *messages = await connection.read()
         if not isinstance(reply, Reply):
             raise RemoteProtocolError(

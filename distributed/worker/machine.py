@@ -1,14 +1,18 @@
-"""The worker's decisions: what waits, what is fetched, what runs, what is kept.  Pure: no clock, socket or thread.
+"""The worker's decisions: what waits, what is fetched, what runs, what is kept.  Pure: no clock,
+socket or thread.
 
 A task is at one place at a time:
 
-- ``waiting``: dependencies are missing; they are fetched, or computed here before it (``needed_by`` says by whom);
+- ``waiting``: dependencies are missing; they are fetched, or computed here before it (``needed_by``
+  says by whom);
 - ``resources.blocked``: ready, but a resource that it asks for is in use;
-- ``active``: given to the executor, whose threads take tasks by priority, so we do not know which have started;
+- ``active``: given to the executor, whose threads take tasks by priority, so we do not know which
+  have started;
 - ``abandoned``: given to the executor and cancelled since; its end is ignored.
 
-Every RunTask is answered once, by its end, by TaskReturned or by TaskMissingData, unless it is cancelled or the
-scheduler is lost.  ``held`` are the keys in the store with their sizes in bytes; ``made`` the run that made them.
+Every RunTask is answered once, by its end, by TaskReturned or by TaskMissingData, unless it is
+cancelled or the scheduler is lost.  ``held`` are the keys in the store with their sizes in bytes;
+``made`` the run that made them.
 """
 
 from __future__ import annotations
@@ -102,7 +106,8 @@ class WorkerMachine:
     def handle(self, event: events.Event) -> list[Action]:
         """Take in what happened and return what to do, in order.
 
-        Raises RemoteProtocolError for a message that a scheduler must not send; what came before it is in force.
+        Raises RemoteProtocolError for a message that a scheduler must not send; what came before it
+        is in force.
         """
         batch = Batch()
         self._on_event[type(event)](event, batch)
@@ -110,7 +115,7 @@ class WorkerMachine:
             batch.fetches = self.fetches.start()
         return batch.actions()
 
-    # -- from the scheduler -------------------------------------------------------------------------------------
+    # -- from the scheduler ----------------------------------------------------
 
     def _scheduler_messages(self, event: events.SchedulerMessages, batch: Batch) -> None:
         on_message = self._on_message
@@ -259,7 +264,7 @@ class WorkerMachine:
     def _request(self, message: Request, batch: Batch) -> None:
         batch.others.append(Answer(message))
 
-    # -- from the executor --------------------------------------------------------------------------------------
+    # -- from the executor -----------------------------------------------------
 
     def _executed(self, event: events.Executed, batch: Batch) -> None:
         active, held, messages, wants = self.active, self.held, batch.messages, self.fetches.wants
@@ -306,7 +311,7 @@ class WorkerMachine:
             self.active[ready.key] = ready
             batch.execute.append(ready)
 
-    # -- keys that come and keys that do not --------------------------------------------------------------------
+    # -- keys that come and keys that do not -----------------------------------
 
     def _arrived(self, key: str, batch: Batch) -> None:
         """``key`` is held from now on: who waited for it may run."""
@@ -321,7 +326,9 @@ class WorkerMachine:
                 self._ready(waiting.task, batch)
 
     def _left(self, keys: list[str], batch: Batch) -> None:
-        """These keys will not be computed here after all: fetch them, or give back who waits for them."""
+        """These keys will not be computed here after all: fetch them, or give back who waits for
+        them.
+        """
         pending = list(keys)
         while pending:
             key = pending.pop()
@@ -375,7 +382,7 @@ class WorkerMachine:
             gone.append(dependent)
         self._left(gone, batch)
 
-    # -- from others --------------------------------------------------------------------------------------------
+    # -- from others -----------------------------------------------------------
 
     def _data_received(self, event: events.DataReceived, batch: Batch) -> None:
         for key, nbytes in event.sizes.items():
@@ -398,7 +405,7 @@ class WorkerMachine:
                 batch.others.append(Resume(event.memory))
         batch.messages.append(Heartbeat(event.executing, event.memory, self.paused))
 
-    def _scheduler_lost(self, event: events.SchedulerLost, batch: Batch) -> None:
+    def _scheduler_lost(self, _event: events.SchedulerLost, batch: Batch) -> None:
         for task in list(self.active.values()):
             self._discard(task, batch)
         self.waiting.clear()
@@ -407,7 +414,7 @@ class WorkerMachine:
         self.resources.blocked.clear()
         self.fetches.clear()
 
-    def _scheduler_changed(self, event: events.SchedulerChanged, batch: Batch) -> None:
+    def _scheduler_changed(self, _event: events.SchedulerChanged, batch: Batch) -> None:
         self._scheduler_lost(events.SchedulerLost(), batch)
         for key in list(self.held):
             self._forget_data(key, batch)
@@ -427,11 +434,11 @@ class WorkerMachine:
 
     def validate(self) -> None:
         """Check that the state agrees with itself both ways.  For tests; raises AssertionError."""
-        places = [self.active, self.waiting, self.resources.blocked]
-        keys = [key for place in places for key in place]
+        keys = [*self.active, *self.waiting, *self.resources.blocked]
         assert len(keys) == len(set(keys)), "a task is at two places"
         for key, waiting in self.waiting.items():
-            assert waiting.task.key == key and waiting.missing, f"{key} waits for nothing"
+            assert waiting.task.key == key
+            assert waiting.missing, f"{key} waits for nothing"
             for needed in waiting.missing:
                 assert key in self.needed_by[needed], (
                     f"{needed} does not know that {key} waits for it"

@@ -9,12 +9,13 @@ import sys
 __all__ = ["give_back_memory", "resident_bytes"]
 
 _STATM = "/proc/self/statm"
+_ON_LINUX = sys.platform.startswith("linux")
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
 def resident_bytes() -> int:
     """Return the resident memory of this process in bytes (0 if the system does not tell)."""
-    if sys.platform == "linux":
+    if _ON_LINUX:
         with open(
             _STATM, "rb"
         ) as file:  # opened each time: a descriptor kept over a fork would tell of the parent
@@ -25,9 +26,11 @@ def resident_bytes() -> int:
 
 
 def give_back_memory() -> None:
-    """Collect garbage and let the C library return what it can to the system: slow, for when memory is short."""
+    """Collect garbage and let the C library return what it can to the system: slow, for when memory
+    is short.
+    """
     gc.collect()
-    if sys.platform == "linux":
+    if _ON_LINUX:
         import ctypes  # rarely needed
 
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

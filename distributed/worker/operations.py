@@ -28,20 +28,14 @@ logger = logging.getLogger(__name__)
 class Operations(Daemon):
     """The part of the Worker that answers requests.
 
-    ``data``: the values that it holds, a mapping by key; ``local_dir``: its private folder, ``""`` before the start.
+    ``data``: the values that it holds, a mapping by key; ``local_dir``: its private folder, ``""``
+    before the start.
     """
 
     kind = "Worker"
     machine: WorkerMachine
     executor: Executor
     runner: TaskRunner
-    ncores: int
-    name: str
-    memory_limit: int
-    worker_resources: dict[str, float]
-    nanny: str | None
-    job_id: str
-    center: str
 
     def __init__(self, *, loop: IOLoop | None, host: str | None, secret: bytes | None) -> None:
         super().__init__(loop=loop, host=host, secret=secret)
@@ -68,23 +62,6 @@ class Operations(Daemon):
         raise NotImplementedError
 
     @operation
-    async def identity(self) -> dict[str, Any]:
-        """Say who this is and how it is set up."""
-        return {
-            **await super().identity(),
-            "name": self.name,
-            "nthreads": self.ncores,
-            "memory_limit": self.memory_limit,
-            "resources": self.worker_resources,
-            "scheduler": self.center,
-            "nanny": self.nanny,
-            "job_id": self.job_id,
-            "executing": self.executor.executing,
-            "keys": len(self.data),
-            "nbytes": self.data.total,
-        }
-
-    @operation
     async def keys(self) -> list[str]:
         """Return the keys of the data held here."""
         return list(self.data)
@@ -96,7 +73,9 @@ class Operations(Daemon):
 
     @operation
     async def update_data(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Take data: key -> payload.  Return ``nbytes``: key -> bytes.  The caller tells the scheduler."""
+        """Take data: key -> payload.  Return ``nbytes``: key -> bytes.  The caller tells the
+        scheduler.
+        """
         for key, payload in data.items():
             if not isinstance(payload, bytes | list):
                 raise TypeError(f"the data of {key} is {type(payload).__name__}, not a payload")
@@ -114,9 +93,11 @@ class Operations(Daemon):
 
     @operation
     async def run(self, function: Any, wait: bool = True) -> Any:
-        """Call a function here and now, beside the tasks: ``function`` is a payload of (function, args, kwargs).
+        """Call a function here and now, beside the tasks: ``function`` is a payload of (function,
+        args, kwargs).
 
-        Returns the payload of its result, or raises what it raised; without ``wait`` returns None at once.
+        Returns the payload of its result, or raises what it raised; without ``wait`` returns None
+        at once.
         """
         call_it = in_thread(self._run, function)
         if wait:
@@ -137,7 +118,9 @@ class Operations(Daemon):
 
     @operation
     async def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
-        """Put a file into the local folder; import it if it is a module or an archive of modules and ``load``."""
+        """Put a file into the local folder; import it if it is a module or an archive of modules
+        and ``load``.
+        """
         if self._directory is None:
             raise ValueError("the worker has no folder yet, it is starting")
         content = data.data if isinstance(data, Buffer) else data

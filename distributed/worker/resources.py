@@ -14,8 +14,9 @@ _ROUNDING = 1e-9
 class Resources:
     """How much of each resource is free, and which ready tasks are ``blocked`` until more is.
 
-    The scheduler counts too; this is the worker's own guard, for tasks that were sent ahead.  A task that asks for
-    more than there is in all gets what there is, so that it cannot wait for ever.
+    The scheduler counts too; this is the worker's own guard, for tasks that were sent ahead.  A
+    task that asks for more than there is in all gets what there is, so that it cannot wait for
+    ever.
     """
 
     __slots__ = ("_free", "_totals", "blocked")
@@ -36,7 +37,9 @@ class Resources:
         return True
 
     def release(self, task: RunTask) -> list[RunTask]:
-        """Give back what ``task`` held; return the blocked tasks that have theirs now, by priority."""
+        """Give back what ``task`` held; return the blocked tasks that have theirs now, by
+        priority.
+        """
         for name, amount in self._wanted(task).items():
             self._free[name] = min(self._totals[name], self._free[name] + amount)
         blocked, self.blocked = self.blocked, {}

@@ -1,9 +1,11 @@
-"""Carrying out one task in a thread: function and arguments unpickled, called, its end put into a message.
+"""Carrying out one task in a thread: function and arguments unpickled, called, its end put into a
+message.
 
 What a result must be
-    A result of up to 4 KiB is pickled at once and rides in the TaskFinished message; if it cannot be pickled, the
-    task has failed, with the type and the reason.  A larger result stays here as it is and is pickled when somebody
-    asks for it; if that fails, whoever asked finds the same error in the place of the value (``transfer.py``).
+    A result of up to 4 KiB is pickled at once and rides in the TaskFinished message; if it cannot
+    be pickled, the task has failed, with the type and the reason.  A larger result stays here as it
+    is and is pickled when somebody asks for it; if that fails, whoever asked finds the same error
+    in the place of the value (``transfer.py``).
 """
 
 from __future__ import annotations
@@ -41,16 +43,18 @@ def safe_sizeof(value: Any) -> int:
     """Return the estimated bytes of a user's object, whatever its own methods do."""
     try:
         return sizeof(value)
-    except Exception:  # user code: a property or a __len__ that raises
+    except Exception:  # noqa: BLE001 - user code: a property or a __len__ that raises
         return 64
 
 
 def unpicklable(key: str, value: Any, error: BaseException) -> TaskError:
-    """Return the error that says that the result of ``key`` cannot be pickled because of ``error``."""
+    """Return the error that says that the result of ``key`` cannot be pickled because of
+    ``error``.
+    """
     name = type(value).__qualname__
     return TaskError(
-        f"the result of {key} is of type {name}, which cannot be pickled ({type(error).__name__}: {error}); "
-        "return plain data instead",
+        f"the result of {key} is of type {name}, which cannot be pickled "
+        f"({type(error).__name__}: {error}); return plain data instead",
         key=key,
         type_name=name,
     )
@@ -63,7 +67,8 @@ class _MissingDependencyError(Exception):
 class TaskRunner:
     """Runs tasks with the data of ``store``; safe to call from several threads.
 
-    ``address`` is the worker's own, for tracebacks and missing data; ``worker`` is what ``get_worker()`` returns.
+    ``address`` is the worker's own, for tracebacks and missing data; ``worker`` is what
+    ``get_worker()`` returns.
     """
 
     def __init__(self, store: Store, address: str, worker: Any = None) -> None:
@@ -78,7 +83,9 @@ class TaskRunner:
         self._payloads.update(functions)
 
     def forget_loaded(self) -> None:
-        """Unpickle all functions anew when next called: the modules that they come from have changed."""
+        """Unpickle all functions anew when next called: the modules that they come from have
+        changed.
+        """
         self._functions.clear()
 
     def __call__(self, task: RunTask) -> Outcome:
@@ -99,8 +106,9 @@ class TaskRunner:
                     TaskMissingData(task.key, task.run, {str(missing): [self._address]}),
                     None,
                 )
-            except BaseException as error:
-                # User code may raise anything, SystemExit and KeyboardInterrupt too; the worker lives on.
+            except BaseException as error:  # noqa: BLE001 - user code
+                # User code may raise anything, SystemExit and KeyboardInterrupt too; the worker
+                # lives on.
                 info = dump_error(error, worker=self._address)
                 return task, TaskErred(task.key, task.run, info, perf_counter() - start), None
         finally:
@@ -143,8 +151,8 @@ class TaskRunner:
     def _cannot_load(self, what: str, error: Exception) -> TaskError:
         version = ".".join(map(str, sys.version_info[:3]))
         return TaskError(
-            f"{what} cannot be unpickled on worker {self._address} (Python {version}): {type(error).__name__}: {error}; "
-            "are the same modules and versions installed there?",
+            f"{what} cannot be unpickled on worker {self._address} (Python {version}): "
+            f"{type(error).__name__}: {error}; are the same modules and versions installed there?",
             worker=self._address,
             type_name=type(error).__qualname__,
         )

@@ -1,6 +1,8 @@
-"""Standard input and output of a worker process: tasks cannot eat stdin, and their prints reach the log at once.
+"""Standard input and output of a worker process: tasks cannot eat stdin, and their prints reach the
+log at once.
 
-Only for processes that are a worker and nothing else; a worker inside a user's session leaves all this alone.
+Only for processes that are a worker and nothing else; a worker inside a user's session leaves all
+this alone.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ __all__ = ["StdioGuard"]
 class StdioGuard:
     """Puts the standard streams in order, and again when a task has closed one of them.
 
-    A closed descriptor 0, 1 or 2 is worse than lost output: the next socket would take its number, and a task's
-    prints would go to a peer.
+    A closed descriptor 0, 1 or 2 is worse than lost output: the next socket would take its number,
+    and a task's prints would go to a peer.
     """
 
     def __init__(self) -> None:
@@ -56,7 +58,9 @@ def _is_closed(number: int) -> bool:
 
 
 def _keep(number: int) -> int:
-    """Return a spare of a descriptor, with a number that nobody closes by a loop over small ones."""
+    """Return a spare of a descriptor, with a number that nobody closes by a loop over small
+    ones.
+    """
     spare = os.dup(number)
     with contextlib.suppress(ImportError, OSError, ValueError):
         import fcntl  # not on every system

@@ -12,9 +12,11 @@ __all__ = ["Pickled", "Store"]
 
 
 class Pickled:
-    """A copy that came over the wire and has not been unpickled yet; the first task that needs it does that.
+    """A copy that came over the wire and has not been unpickled yet; the first task that needs it
+    does that.
 
-    So the user's unpickling never runs on the event loop, and data that is only passed on is never unpickled at all.
+    So the user's unpickling never runs on the event loop, and data that is only passed on is never
+    unpickled at all.
     """
 
     __slots__ = ("payload",)
@@ -26,8 +28,8 @@ class Pickled:
 class Store(Mapping[str, Any]):
     """A mapping of values by key, with their sizes in bytes (``sizes``, together ``total``).
 
-    ``held`` may be read from any thread; it is changed on the loop, except that :meth:`load` puts an unpickled value
-    in the place of its pickled form.
+    ``held`` may be read from any thread; it is changed on the loop, except that :meth:`load` puts
+    an unpickled value in the place of its pickled form.
     """
 
     __slots__ = ("held", "sizes", "total")
@@ -64,7 +66,9 @@ class Store(Mapping[str, Any]):
             self.total -= self.sizes.pop(key, 0)
 
     def load(self, key: str) -> Any:
-        """Return the value of ``key``.  Raises KeyError if it is not here, else whatever its unpickling raises."""
+        """Return the value of ``key``.  Raises KeyError if it is not here, else whatever its
+        unpickling raises.
+        """
         value = self.held[key]
         if type(value) is Pickled:
             pickled, value = value, loads(value.payload)

@@ -30,10 +30,11 @@ _QUICK = frozenset({int, float, bool, complex, type(None), str, bytes, bytearray
 async def fetch(
     pool: ConnectionPool, address: str, keys: list[str], nbytes: int = 0
 ) -> Fetched | PeerFailed:
-    """Ask the worker at ``address`` for copies of ``keys``, about ``nbytes`` together.  Never raises.
+    """Ask the worker at ``address`` for copies of ``keys``, about ``nbytes`` together.  Never
+    raises.
 
-    A connection that breaks is tried once more; a peer that does not answer within two minutes, plus a second per
-    megabyte, counts as gone: a stopped process would answer never.
+    A connection that breaks is tried once more; a peer that does not answer within two minutes,
+    plus a second per megabyte, counts as gone: a stopped process would answer never.
     """
     timeout_s = _PATIENCE_S + nbytes / _SLOWEST_BYTES_PER_S
     problem: Exception | None = None
@@ -46,9 +47,7 @@ async def fetch(
         except CommError as error:
             problem = error
             continue
-        except (
-            Exception
-        ) as error:  # whatever the operation raised there: to us, it did not give the data
+        except Exception as error:  # noqa: BLE001 - whatever it raised there, it gave no data
             problem = error
             break
         return _fetched(address, payloads)
@@ -67,7 +66,9 @@ def raise_unpicklable(message: str, key: str, type_name: str) -> NoReturn:
 
 
 class _Raises:
-    """Pickles to a call of :func:`raise_unpicklable`, so that whoever unpickles it gets the error."""
+    """Pickles to a call of :func:`raise_unpicklable`, so that whoever unpickles it gets the
+    error.
+    """
 
     def __init__(self, error: TaskError) -> None:
         self._error = error
@@ -81,7 +82,7 @@ def _pickled(key: str, value: Any) -> Payload:
         return value.payload
     try:
         return dumps(value)
-    except Exception as error:  # user code: whatever __reduce__ raises
+    except Exception as error:  # noqa: BLE001 - user code: whatever __reduce__ raises
         return dumps(_Raises(unpicklable(key, value, error)))
 
 

@@ -1,0 +1,30 @@
+"""What the benchmark tasks do.  The workers of either subject import this module by its name."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def increment(number: int) -> int:
+    """The no-op of these benchmarks: its result shows that it ran with the right argument."""
+    return number + 1
+
+
+def add(left: int, right: int) -> int:
+    """One node of a tree reduction."""
+    return left + right
+
+
+def total(*numbers: int) -> int:
+    """One consumer of an all-to-all step."""
+    return sum(numbers)
+
+
+def make_array(nbytes: int, seed: int) -> np.ndarray:
+    """Return an array of ``nbytes`` whose checksum tells whether it arrived whole."""
+    return np.arange(seed, seed + nbytes // 8, dtype=np.int64)
+
+
+def checksum(array: np.ndarray) -> int:
+    """Return a number that depends on both ends and the length; cheap beside moving the array."""
+    return int(array[0]) + int(array[-1]) + array.nbytes

@@ -1,0 +1,38 @@
+"""Functions that the client sends in the place of the user's own, kept apart so that a worker
+imports little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+__all__ = ["Nested", "call_each", "evaluate", "same"]
+
+
+class Nested(NamedTuple):
+    """A call inside the arguments of another call, made when the outer one is."""
+
+    function: Callable[..., Any]
+    args: list[Any]
+
+
+def evaluate(function: Callable[..., Any], args: list[Any]) -> Any:
+    """Call ``function`` after all calls nested in ``args``, in lists of any depth."""
+    return function(*map(_value, args))
+
+
+def _value(item: Any) -> Any:
+    if isinstance(item, Nested):
+        return evaluate(item.function, item.args)
+    return list(map(_value, item)) if isinstance(item, list) else item
+
+
+def call_each(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """Return ``[function(*args) for args in calls]``."""
+    return [function(*args) for args in calls]
+
+
+def same(value: Any) -> Any:
+    """Return ``value``."""
+    return value

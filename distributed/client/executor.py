@@ -1,0 +1,114 @@
+"""A client with the face of ``concurrent.futures``, for code that wants an executor."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import itertools
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from distributed.calls import call_each
+from distributed.client.future import Future
+
+__all__ = ["ClientExecutor"]
+
+
+class ClientExecutor(concurrent.futures.Executor):
+    """Runs calls on the cluster and gives futures of ``concurrent.futures``; made by
+    :meth:`Client.get_executor`.
+
+    ``options``: of :meth:`Client.submit`, for all calls; unlike there, calls are not taken for
+    pure.
+    """
+
+    def __init__(self, client: Any, **options: Any) -> None:
+        if client.asynchronous:
+            raise TypeError("an executor blocks: it needs a client that is not asynchronous")
+        self._client = client
+        self._options = {"pure": False, **options}
+        self._lock = threading.Lock()
+        self._unfinished: weakref.WeakSet[concurrent.futures.Future[Any]] = weakref.WeakSet()
+        self._shut = False
+
+    def submit(
+        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> concurrent.futures.Future[Any]:
+        """Have ``fn(*args, **kwargs)`` called on the cluster.  Raises RuntimeError after
+        ``shutdown``.
+        """
+        self._refuse_if_shut()
+        # The call's keyword arguments must not be mistaken for options of ours.
+        call = functools.partial(fn, **kwargs) if kwargs else fn
+        inner = self._client.submit(call, *args, **self._options)
+        outer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self._unfinished.add(outer)
+        outer.add_done_callback(lambda done: inner.cancel() if done.cancelled() else None)
+        inner.add_done_callback(lambda done: _copy(done, outer))
+        return outer
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """Return an iterator of the results, in order; ``chunksize`` calls travel as one task.
+
+        Raises TimeoutError if the next result is not there ``timeout`` seconds after this call.
+        """
+        self._refuse_if_shut()
+        if chunksize < 1:
+            raise ValueError(f"chunksize is 1 or more, not {chunksize}")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        calls = zip(*iterables, strict=False)
+        chunks = iter(lambda: list(itertools.islice(calls, chunksize)), [])
+        options = {**self._options, **options}
+        futures = self._client.map(call_each, itertools.repeat(fn), chunks, **options)
+        return self._results(futures, deadline)
+
+    def _results(self, futures: list[Future], deadline: float | None) -> Iterator[Any]:
+        futures.reverse()
+        try:
+            while futures:
+                left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+                values = futures[-1].result(left)
+                futures.pop()
+                yield from values
+        finally:
+            self._client.cancel(futures)
+
+    def _refuse_if_shut(self) -> None:
+        with self._lock:
+            if self._shut:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; the client stays open.  ``wait`` for all to end; ``cancel_futures``
+        before that.
+        """
+        with self._lock:
+            self._shut = True
+        unfinished = [future for future in self._unfinished if not future.done()]
+        if cancel_futures:
+            for future in unfinished:
+                future.cancel()
+        if wait:
+            concurrent.futures.wait(unfinished)
+
+
+def _copy(inner: Future, outer: concurrent.futures.Future[Any]) -> None:
+    """Give the outcome of a task to the future that stands for it."""
+    if not outer.set_running_or_notify_cancel():
+        return  # cancelled by its owner
+    try:
+        value = inner.result()
+    except BaseException as error:  # noqa: BLE001 - whatever the user's task raised
+        outer.set_exception(error)
+    else:
+        outer.set_result(value)

@@ -1,0 +1,151 @@
+"""Handing tasks to workers at the end of an event: saturate them, do not flood them.
+
+A worker gets one task more than it has threads, and further ones while its backlog is below about 20 ms per thread;
+the rest stays in the queues here, where it can still go anywhere.  Suspects come first (``suspects.py``), then
+tasks that only some workers can run, then all others; within each by rank.  A worker that runs dry while others have
+a backlog gets some of it (``stealing.py``).
+"""
+
+from __future__ import annotations
+
+from distributed.scheduler.assign import assign, update_room
+from distributed.scheduler.placement import choose, has_room
+from distributed.scheduler.state import Demand, State, Worker
+from distributed.scheduler.stealing import rob
+from distributed.scheduler.suspects import place_suspects
+
+__all__ = ["dispatch"]
+
+
+def dispatch(state: State) -> None:
+    """Give workers what they have room for, then see whether idle ones should get what others wait with."""
+    changed = list(state.changed)
+    for worker in changed:
+        update_room(state, worker)
+    if state.suspected or state.reserved:
+        place_suspects(state)
+    if state.pending:
+        _serve_pending(state, changed, before_others=True)
+    queue = state.anything.queue
+    if queue.live and state.open:
+        _spread_to_threads(state)
+        while queue.live and state.open:
+            _spread_evenly(state)
+    if state.pending:
+        _serve_pending(state, changed, before_others=False)
+        state.touched.clear()
+    if state.rich and state.idle:
+        _relieve(state)
+    for worker in state.changed:
+        update_room(state, worker)
+    state.changed.clear()
+
+
+def _relieve(state: State) -> None:
+    for worker in list(state.changed):
+        if worker in state.idle:
+            rob(state, worker)
+        elif worker in state.rich and state.idle:
+            rob(state, next(reversed(state.idle)))
+
+
+# -- tasks that any worker can run ------------------------------------------------------------------------------
+
+
+def _spread_to_threads(state: State) -> None:
+    """First fill the free threads, each worker getting its share."""
+    queue, idle = state.anything.queue, state.idle
+    if not idle:
+        return
+    share = -(-queue.live // len(idle))
+    fed: list[Worker] = []
+    while queue.live and idle:
+        worker, _ = idle.popitem()
+        fed.append(worker)
+        _feed(state, worker, min(share, worker.nthreads - len(worker.processing)))
+    for worker in fed:
+        update_room(state, worker)
+
+
+def _spread_evenly(state: State) -> None:
+    """Then let tasks queue up at the workers, as many at each."""
+    queue, takers = state.anything.queue, state.open
+    share = -(-queue.live // len(takers))
+    fed: list[Worker] = []
+    while queue.live and takers:
+        worker, _ = takers.popitem()
+        fed.append(worker)
+        _feed(state, worker, share)
+    for worker in fed:
+        update_room(state, worker)
+
+
+def _feed(state: State, worker: Worker, count: int) -> None:
+    """Take ``count`` tasks from the queue for a worker while it has room; some may be better off elsewhere."""
+    queue = state.anything.queue
+    state.changed[worker] = None
+    while count > 0 and queue.live and has_room(state, worker):
+        count -= 1
+        task = queue.pop()
+        if task.dependencies:
+            assign(state, task, choose(state, task, worker))
+        else:
+            assign(state, task, worker)
+
+
+# -- tasks that only some workers can run -----------------------------------------------------------------------
+
+
+def _serve_pending(state: State, changed: list[Worker], before_others: bool) -> None:
+    """Place tasks of special demands where something changed.
+
+    ``before_others``: only those that rank before the tasks that any worker can run.
+    """
+    others = state.anything.queue.head() if before_others else None
+    below = others.rank if others is not None else None
+    for demand in list(state.touched):
+        if demand.queue.live:
+            _place(state, demand, below)
+        else:
+            state.pending.pop(demand, None)
+    for worker in changed:
+        if worker in state.open:
+            _serve(state, worker, below, worker.nthreads - len(worker.processing))
+            _serve(state, worker, below, state.prefetch_tasks)
+
+
+def _place(state: State, demand: Demand, below: int | None) -> None:
+    """New tasks of a demand: spread them over the workers that take them, first over free threads."""
+    for pool in (demand.preferred, demand.eligible) if demand.loose else (demand.eligible,):
+        if len(pool) > len(state.open):
+            takers = [worker for worker in state.open if worker in pool]
+        else:
+            takers = [worker for worker in pool if worker in state.open]
+        for worker in takers:
+            _serve(state, worker, below, min(demand.queue.live, worker.nthreads - len(worker.processing)))
+        share = -(-demand.queue.live // max(1, len(takers)))
+        for worker in takers:
+            _serve(state, worker, below, share)
+
+
+def _serve(state: State, worker: Worker, below: int | None, count: int) -> None:
+    """Give a worker up to ``count`` tasks of special demands while it has room."""
+    while count > 0 and has_room(state, worker):
+        count -= 1
+        best = _best_demand(state, worker, below)
+        if best is None:
+            break
+        task = best.queue.pop()
+        assign(state, task, choose(state, task, worker) if task.dependencies else worker)
+    update_room(state, worker)
+
+
+def _best_demand(state: State, worker: Worker, below: int | None) -> Demand | None:
+    best, least = None, below
+    for demand in list(state.pending):
+        head = demand.queue.head()
+        if head is None:
+            del state.pending[demand]
+        elif (least is None or head.rank < least) and demand.fits(worker):
+            best, least = demand, head.rank
+    return best

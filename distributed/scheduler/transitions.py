@@ -1,0 +1,406 @@
+"""How tasks change state, whatever the cause.
+
+- A task is *needed* while a client wants it (``wanters``) or one of its dependents is active (``needs``).  Needed
+  tasks are pursued: they are active, in memory or erred.  A task that is needed no more is noted in
+  ``state.unneeded``, and :func:`settle` releases it.
+- A released task is forgotten when nothing depends on it; until then it is lineage: if a result that was made
+  from it is lost, it runs again.
+- No function here calls itself: graphs are deeper than Python's stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from distributed.messages import (
+    CancelTask,
+    DropData,
+    ErrorInfo,
+    KeyErred,
+    KeyInMemory,
+    KeyLost,
+    KeyPending,
+    Message,
+)
+from distributed.scheduler.failures import lost_error
+from distributed.scheduler.state import Demand, Function, Peer, State, Task, Trouble, Worker
+from distributed.scheduler.states import (
+    ERRED,
+    FORGOTTEN,
+    MEMORY,
+    PROCESSING,
+    QUEUED,
+    RELEASED,
+    SUSPECT,
+    WAITING,
+    is_active,
+)
+
+__all__ = [
+    "activate",
+    "add_copy",
+    "complete",
+    "drop",
+    "enqueue",
+    "fail",
+    "flush_drops",
+    "forget_function",
+    "forget_steal",
+    "notify",
+    "outbox",
+    "reconsider",
+    "recover",
+    "relax",
+    "remove_copy",
+    "report",
+    "settle",
+    "spread",
+    "stop",
+    "trouble_of",
+    "unassign",
+]
+
+
+def outbox(state: State, peer: Peer) -> list[Message]:
+    """Return the list that collects what this event sends to ``peer``."""
+    box = peer.outbox
+    if not box:
+        state.speaking.append(peer)
+    return box
+
+
+def notify(state: State, task: Task, message: Message) -> None:
+    """Tell all clients that want the task."""
+    for client in task.wanters:
+        outbox(state, client).append(message)
+
+
+def report(task: Task) -> Message | None:
+    """Return what a client that begins to want the task should hear at once, if anything."""
+    if task.state == MEMORY:
+        holders = task.holders
+        where = holders[0].addresses if len(holders) == 1 else [w.address for w in holders]
+        return KeyInMemory(task.key, task.type_name, task.nbytes, where)
+    trouble = task.trouble
+    if task.state == ERRED and trouble is not None and trouble.error is not None:
+        if trouble.lost is not None:
+            return KeyLost(task.key, list(trouble.lost))
+        return KeyErred(task.key, trouble.error)
+    return None
+
+
+def trouble_of(task: Task) -> Trouble:
+    """Return the task's record of troubles, a new one if it had none."""
+    trouble = task.trouble
+    if trouble is None:
+        trouble = task.trouble = Trouble()
+    return trouble
+
+
+# -- towards a result -------------------------------------------------------------------------------------------
+
+
+def enqueue(state: State, task: Task) -> None:
+    """All dependencies are in memory: the task waits for a worker, a suspect for one of its own."""
+    demand = task.demand
+    if task.trouble is not None and task.trouble.deaths:
+        task.state = SUSPECT
+        demand.suspects.push(task)
+        state.suspected[demand] = None
+        return
+    task.state = QUEUED
+    demand.queue.push(task)
+    if demand is not state.anything:
+        _mark(state, demand)
+
+
+def _mark(state: State, demand: Demand) -> None:
+    state.pending[demand] = None
+    state.touched[demand] = None
+
+
+def activate(state: State, task: Task) -> None:
+    """Pursue a released task, and what it needs that is not there; it fails if that cannot be had."""
+    stack = [task]
+    broken: dict[Task, None] = {}
+    while stack:
+        task = stack.pop()
+        if task.state != RELEASED:
+            continue
+        if task.function is None:
+            broken[task] = None
+            continue
+        task.state = WAITING
+        task.missing = 0
+        for dependency in task.dependencies:
+            dependency.needs += 1
+            if dependency.state == MEMORY:
+                continue
+            task.missing += 1
+            if dependency.state == RELEASED:
+                stack.append(dependency)
+            elif dependency.state == ERRED:
+                broken[dependency] = None
+        if not task.missing:
+            enqueue(state, task)
+    for task in broken:
+        if task.state == ERRED:
+            spread(state, task)
+        else:
+            _fail_lost(state, task)
+
+
+def reconsider(state: State, task: Task) -> None:
+    """A task came back from its worker: queue it again, or wait for dependencies that went away meanwhile."""
+    task.state = WAITING
+    task.missing = sum(dependency.state != MEMORY for dependency in task.dependencies)
+    if not task.missing:
+        enqueue(state, task)
+
+
+def complete(state: State, task: Task, worker: Worker, message: KeyInMemory) -> None:
+    """The task, not active any more, has its result at ``worker``."""
+    task.state = MEMORY
+    task.missing = 0
+    task.nbytes = message.nbytes
+    task.type_name = message.type_name
+    task.holders = worker.only
+    worker.data[task] = None
+    worker.nbytes += task.nbytes
+    for client in task.wanters:
+        outbox(state, client).append(message)
+    if task.dependents:
+        for dependent in task.dependents:
+            if dependent.state == WAITING:
+                dependent.missing -= 1
+                if not dependent.missing:
+                    enqueue(state, dependent)
+    if not (task.wanters or task.needs):
+        state.unneeded.append(task)
+
+
+# -- out of the active states -----------------------------------------------------------------------------------
+
+
+def unassign(state: State, task: Task) -> None:
+    """Take a processing task off its worker's books; its new state is for the caller to set."""
+    worker = task.place
+    assert worker is not None
+    worker.busy_s -= worker.processing.pop(task)
+    task.place = None
+    task.run = 0
+    for name, amount in task.demand.resources.items():
+        worker.free[name] += amount
+    if not worker.processing:
+        worker.busy_s = 0.0
+        worker.free.update(worker.resources)
+    if worker.alone is task:
+        worker.alone = None
+    if state.stealing:
+        forget_steal(state, task, worker)
+    state.changed[worker] = None
+
+
+def forget_steal(state: State, task: Task, victim: Worker) -> Worker | None:
+    """The task is not asked back any more; return for whom it was."""
+    if task not in state.stealing:
+        return None
+    thief = state.stealing.pop(task)
+    victim.asked -= 1
+    if thief is not None:
+        thief.robbing -= 1
+    return thief
+
+
+def stop(state: State, task: Task) -> None:
+    """Take an active task out of its queue or off its worker, which is told; it is released."""
+    former, task.state, task.missing = task.state, RELEASED, 0
+    if former == QUEUED:
+        task.demand.queue.discard()
+    elif former == SUSPECT:
+        task.demand.suspects.discard()
+    elif former == PROCESSING:
+        assert task.place is not None
+        outbox(state, task.place).append(CancelTask(task.key, task.run))
+        unassign(state, task)
+
+
+def relax(state: State, task: Task) -> None:
+    """An active task ended, so it needs its dependencies no more."""
+    for dependency in task.dependencies:
+        dependency.needs -= 1
+        if not (dependency.needs or dependency.wanters):
+            state.unneeded.append(dependency)
+
+
+def fail(state: State, task: Task, error: ErrorInfo, blame: str = "") -> None:
+    """The task failed, and so do all active tasks that depend on it."""
+    _err(state, task, error, blame or task.key)
+    spread(state, task)
+
+
+def _fail_lost(state: State, task: Task) -> None:
+    trouble = trouble_of(task)
+    if trouble.lost is None:
+        trouble.lost = ()
+    fail(state, task, lost_error(task.key, trouble.lost))
+
+
+def spread(state: State, task: Task) -> None:
+    """Let the active tasks that depend on a failed one fail for the same reason."""
+    stack = [task]
+    while stack:
+        task = stack.pop()
+        trouble = task.trouble
+        assert trouble is not None
+        assert trouble.error is not None
+        for dependent in task.dependents or ():
+            if is_active(dependent.state):
+                _err(state, dependent, trouble.error, trouble.blame)
+                stack.append(dependent)
+
+
+def _err(state: State, task: Task, error: ErrorInfo, blame: str) -> None:
+    if is_active(task.state):
+        stop(state, task)
+        relax(state, task)
+    task.state = ERRED
+    trouble = trouble_of(task)
+    trouble.error = error
+    trouble.blame = blame
+    message = report(task)
+    assert message is not None
+    notify(state, task, message)
+    if not task.wanters:
+        state.unneeded.append(task)
+
+
+# -- data that goes away ----------------------------------------------------------------------------------------
+
+
+def add_copy(task: Task, worker: Worker) -> None:
+    """The worker holds the result too."""
+    if task not in worker.data:
+        worker.data[task] = None
+        worker.nbytes += task.nbytes
+        task.holders = (*task.holders, worker)
+
+
+def remove_copy(state: State, task: Task, worker: Worker) -> bool:
+    """The worker does not hold the result any more.
+
+    Returns whether it was the last copy: then the task is released, and the caller owes it a ``recover``.
+    """
+    del worker.data[task]
+    worker.nbytes -= task.nbytes
+    task.holders = tuple(holder for holder in task.holders if holder is not worker)
+    if task.holders:
+        return False
+    if task.function is None:
+        trouble_of(task).lost = (worker.address,)
+    _leave_memory(state, task)
+    return True
+
+
+def _leave_memory(state: State, task: Task) -> None:
+    task.state = RELEASED
+    if task in state.fetching:
+        state.orphans.append(task)
+    for dependent in task.dependents or ():
+        if dependent.state == WAITING:
+            dependent.missing += 1
+        elif dependent.state in (QUEUED, SUSPECT):
+            stop(state, dependent)
+            dependent.state = WAITING
+            dependent.missing = 1
+        # One that is processing may have what it needs; else its worker will say so.
+
+
+def recover(state: State, gone: Iterable[Task]) -> None:
+    """Compute again those of the lost results that are needed; data that cannot be computed is lost."""
+    for task in gone:
+        if task.state != RELEASED:
+            continue  # pulled in by one that came before
+        if not (task.wanters or task.needs):
+            state.unneeded.append(task)
+        elif task.function is None:
+            _fail_lost(state, task)
+        else:
+            activate(state, task)
+    for task in gone:
+        if is_active(task.state) and task.wanters:
+            notify(state, task, KeyPending(task.key))
+
+
+def drop(state: State, worker: Worker, key: str) -> None:
+    """Tell the worker that nobody wants its copy; all keys of one event go in one message."""
+    if not worker.drops:
+        state.dropping.append(worker)
+    worker.drops.append(key)
+
+
+def flush_drops(state: State, worker: Worker) -> None:
+    """Send what ``drop`` collected, before anything that could bring these keys back to the worker."""
+    if worker.drops:
+        outbox(state, worker).append(DropData(worker.drops))
+        worker.drops = []
+
+
+def settle(state: State) -> None:
+    """Release what nobody needs any more, and forget what nothing depends on."""
+    unneeded = state.unneeded
+    while unneeded:
+        task = unneeded.pop()
+        if task.wanters or task.needs or task.state == FORGOTTEN:
+            continue
+        if task.state == MEMORY:
+            for worker in task.holders:
+                del worker.data[task]
+                worker.nbytes -= task.nbytes
+                drop(state, worker, task.key)
+            task.holders = ()
+            task.state = RELEASED
+            if task in state.fetching:
+                state.orphans.append(task)
+        elif is_active(task.state):
+            stop(state, task)
+            relax(state, task)
+        if not task.dependents:
+            _forget(state, task)
+
+
+def _forget(state: State, task: Task) -> None:
+    del state.tasks[task.key]
+    task.state = FORGOTTEN
+    for dependency in task.dependencies:
+        dependents = dependency.dependents
+        assert dependents is not None
+        del dependents[task]
+        if not (dependents or dependency.needs or dependency.wanters):
+            state.unneeded.append(dependency)
+    function = task.function
+    if function is not None:
+        function.references -= 1
+        if not function.references:
+            forget_function(state, function)
+    if task.demand is not state.anything:
+        _leave_demand(state, task.demand)
+    # Old records may stay in lists that are only cleaned now and then: they hold on to nothing.
+    task.dependencies, task.dependents, task.args, task.function = (), None, b"", None
+
+
+def forget_function(state: State, function: Function) -> None:
+    """No task names the function, and no client that sent it is there."""
+    del state.functions[function.id]
+    for worker in state.workers.values():
+        worker.functions.discard(function)
+
+
+def _leave_demand(state: State, demand: Demand) -> None:
+    demand.tasks -= 1
+    if not demand.tasks:
+        key = (demand.workers, demand.loose, tuple(sorted(demand.resources.items())))
+        del state.demands[key]
+        state.pending.pop(demand, None)
+        state.suspected.pop(demand, None)
+        state.touched.pop(demand, None)

@@ -1,0 +1,73 @@
+"""Directive lines, like ``#SBATCH --mem=4G``: reading them, and letting a user's line win over ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from jobscripts.quoting import single_line
+
+__all__ = ["canonical_option", "drop_overridden", "find_option", "normalise"]
+
+_OPTION = re.compile(r"(--[A-Za-z][\w-]*|-[A-Za-z]\w*)")
+
+
+def normalise(line: str, prefix: str) -> str:
+    """Return a user's directive without its prefix: ``#SBATCH -C gpu`` and ``-C gpu`` are the same.
+
+    Raises ValueError for what is not one line that begins with an option.
+    """
+    text = single_line(line, "the directive").strip()
+    if prefix and text.startswith(prefix):
+        text = text[len(prefix) :].strip()
+    if not _OPTION.match(text):
+        raise ValueError(f"the directive {line!r} does not begin with an option, like --constraint=gpu")
+    return text
+
+
+def canonical_option(text: str, aliases: Mapping[str, str]) -> str:
+    """Return the canonical option of a directive without prefix; ``""`` if it has none.
+
+    A short option may be followed by its value at once: ``-pmain``.
+    """
+    match = _OPTION.match(text.strip())
+    if match is None:
+        return ""
+    option = match[1]
+    if not option.startswith("--") and option not in aliases and option[:2] in aliases:
+        option = option[:2]
+    return aliases.get(option, option)
+
+
+def drop_overridden(
+    script: str, prefix: str, user: Sequence[str], aliases: Mapping[str, str]
+) -> str:
+    """Return the script without those of our directive lines whose option a user's line has as well.
+
+    The user's lines themselves (compared as whole lines) stay.
+    """
+    if not prefix or not user:
+        return script
+    theirs = {f"{prefix} {line}" for line in user}
+    taken = {canonical_option(line, aliases) for line in user}
+    kept = [
+        line
+        for line in script.splitlines(keepends=True)
+        if line.rstrip("\n") in theirs or _option_of(line, prefix, aliases) not in taken
+    ]
+    return "".join(kept)
+
+
+def find_option(script: str, prefix: str, option: str, aliases: Mapping[str, str]) -> tuple[int, str]:
+    """Return number (from 1) and text of the last directive line with this option; ``(0, "")`` if none has."""
+    found = (0, "")
+    for number, line in enumerate(script.splitlines(), 1):
+        if option and _option_of(line, prefix, aliases) == aliases.get(option, option):
+            found = (number, line)
+    return found
+
+
+def _option_of(line: str, prefix: str, aliases: Mapping[str, str]) -> str | None:
+    if not prefix or not line.startswith(f"{prefix} "):
+        return None
+    return canonical_option(line[len(prefix) :], aliases)

@@ -1,0 +1,39 @@
+"""The cluster ring: one real SLURM for all its tests."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.beds.slurm import BedError, SlurmBed, slurm_bed
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bringing the bed up is not the first test's time."""
+    for item in items:
+        if item.path.is_relative_to(HERE) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(120, func_only=True))
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[SlurmBed]:
+    """A real SLURM, used as a normal user (see SlurmBed); at the end nothing may be left on it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            bed = stack.enter_context(slurm_bed())
+        except BedError as error:
+            pytest.fail(f"the SLURM bed cannot be brought up: {error}", pytrace=False)
+        yield bed
+
+
+@pytest.fixture
+def workdir(slurm: SlurmBed) -> Iterator[Path]:
+    """A new folder that the normal user owns and every node sees."""
+    path = Path(slurm.run(["mktemp", "-d", "-p", slurm.home]).stdout.strip())
+    yield path
+    slurm.run(["rm", "-rf", path])

@@ -1,0 +1,287 @@
+"""Random lives of the worker's machine: a rude scheduler, failing peers, threads that start when
+they like.  After each event the machine must agree with itself and with the world; at the end of a
+life, when everybody answers, nothing may be left undone.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import pytest
+
+from distributed.messages import (
+    CancelTask,
+    DataAdded,
+    DropData,
+    ErrorInfo,
+    FetchData,
+    FetchFailed,
+    Goodbye,
+    RunTask,
+    StealTask,
+    TaskErred,
+    TaskFinished,
+    TaskMissingData,
+    TaskReturned,
+)
+from distributed.worker import actions, events
+from distributed.worker.fetches import PEERS_AT_ONCE
+from distributed.worker.machine import WorkerMachine
+
+ME = "10.0.0.1:1"
+PEERS = [f"10.0.0.{n}:1" for n in range(2, 6)]
+KEYS = [f"k{n}" for n in range(12)]
+STEPS = 150
+BUDGET_S = float(os.environ.get("DLAUNCH_MODEL_S", "3"))
+ANSWERS = (TaskFinished, TaskErred, TaskReturned, TaskMissingData)
+
+
+class World:
+    """What is around the machine: a scheduler that is owed answers, threads, a store, peers."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+        self.machine = WorkerMachine(ME, resources={"GPU": 1}, memory_limit=1000)
+        self.runs = 0
+        self.sent = []
+        self.owed = {}
+        self.asked = set()
+        self.answered = set()
+        self.queued = []
+        self.running = []
+        self.store = {}
+        self.requests = {}
+        self.paused = False
+        self.story = []
+
+    def happen(self, event):
+        self.story.append(event)
+        self._take(self.machine.handle(event))
+        self.machine.validate()
+        assert self.store == self.machine.held, "the store and what is held differ"
+        assert len(self.requests) <= PEERS_AT_ONCE
+
+    def _take(self, found):
+        for action in found:
+            getattr(self, f"_{type(action).__name__}")(action)
+
+    def _LearnFunctions(self, action):
+        raise AssertionError("no functions were sent")
+
+    def _Keep(self, action):
+        assert action.values.keys() == action.sizes.keys()
+        self.store.update(action.sizes)
+
+    def _Drop(self, action):
+        for key in action.keys:
+            del self.store[key]
+
+    def _Execute(self, action):
+        assert not self.machine.closing
+        self.queued.extend(action.tasks)
+
+    def _Withdraw(self, action):
+        taken = [task for task in action.tasks if any(task is queued for queued in self.queued)]
+        self.queued = [q for q in self.queued if not any(q is task for task in taken)]
+        if taken:
+            self._take(self.machine.handle(events.Withdrawn(taken)))
+
+    def _Fetch(self, action):
+        assert not self.paused
+        assert action.address != ME
+        assert action.address not in self.requests, "two requests to one peer at a time"
+        self.requests[action.address] = action.keys
+
+    def _Pause(self, action):
+        self.paused = True
+
+    def _Resume(self, action):
+        self.paused = False
+
+    def _SendScheduler(self, action):
+        for message in action.messages:
+            if isinstance(message, ANSWERS):
+                run = message.key, message.run
+                assert run not in self.answered, f"{run} was answered twice"
+                assert run in self.owed, f"{run} was answered though nobody waits for it"
+                self.answered.add(run)
+                del self.owed[run]
+            elif isinstance(message, DataAdded):
+                self.asked -= set(message.data)
+            elif isinstance(message, FetchFailed):
+                self.asked -= set(message.missing)
+
+    # -- what may happen -----------------------------------------------------------
+
+    def step(self):
+        chance = self.random.random()
+        if chance < 0.45:
+            self._scheduler_speaks()
+        elif chance < 0.6:
+            self._thread_starts()
+        elif chance < 0.75:
+            self._threads_end()
+        elif chance < 0.9:
+            self._peer_answers()
+        else:
+            self._something_rare()
+
+    def _scheduler_speaks(self):
+        batch = []
+        for _ in range(self.random.choice([1, 1, 2, 5])):
+            if self.sent and self.random.random() < 0.15:
+                batch.append(self.random.choice(self.sent))  # a duplicate, or late
+            else:
+                batch.append(self._new_message())
+        # What is owed is decided in the order in which the machine reads.
+        for message in batch:
+            self._note(message)
+            self.happen(events.SchedulerMessages([message]))
+        self.sent = (self.sent + batch)[-30:]
+
+    def _new_message(self):
+        key = self.random.choice(KEYS)
+        kind = self.random.random()
+        if kind < 0.55:
+            return self._new_task(key)
+        run = self.random.choice([run for k, run in self.owed if k == key] or [self.runs])
+        if kind < 0.7:
+            return StealTask(key, run)
+        if kind < 0.8:
+            return CancelTask(key, run)
+        if kind < 0.9:
+            return DropData(self.random.sample(KEYS, 2))
+        return FetchData({k: self._holders() for k in self.random.sample(KEYS, 2)})
+
+    def _new_task(self, key):
+        self.runs += 1
+        others = [k for k in KEYS if k < key]  # dependencies go down: no cycles
+        needs = self.random.sample(others, min(len(others), self.random.choice([0, 0, 1, 3])))
+        resources = {"GPU": self.random.choice([1.0, 5.0])} if self.random.random() < 0.2 else None
+        priority = (self.random.randrange(3), self.runs)
+        who_has = {k: self._holders() for k in needs}
+        return RunTask(key, self.runs, "f", b"", priority, who_has, {}, resources)
+
+    def _holders(self):
+        return self.random.sample([ME, *PEERS], self.random.choice([0, 1, 1, 3]))
+
+    def _note(self, message):
+        if isinstance(message, RunTask):
+            older = [run for key, run in self.owed if key == message.key]
+            if older and max(older) >= message.run:
+                return
+            # A run that was answered and is sent again by a rude network is run again.
+            self.answered.discard((message.key, message.run))
+            for run in older:
+                del self.owed[message.key, run]
+            self.owed[message.key, message.run] = message
+        elif isinstance(message, CancelTask):
+            self.owed.pop((message.key, message.run), None)
+        elif isinstance(message, DropData):
+            self.asked -= set(message.keys)
+        elif isinstance(message, FetchData):
+            self.asked |= set(message.who_has)
+
+    def _thread_starts(self):
+        if self.queued and not self.paused:
+            first = min(self.queued, key=lambda task: task.priority)
+            self.queued = [task for task in self.queued if task is not first]
+            self.running.append(first)
+
+    def _threads_end(self):
+        ending = self.running[: self.random.choice([1, 1, 3])]
+        self.running = self.running[len(ending) :]
+        if ending:
+            self.happen(events.Executed([self._outcome(task) for task in ending]))
+
+    def _outcome(self, task):
+        missing = {key: [ME] for key in task.who_has if key not in self.store}
+        if missing:
+            return task, TaskMissingData(task.key, task.run, missing), None
+        if self.random.random() < 0.2:
+            return task, TaskErred(task.key, task.run, ErrorInfo("ValueError", "no")), None
+        return task, TaskFinished(task.key, task.run, self.random.randrange(100), 0.1, "int"), 1
+
+    def _peer_answers(self):
+        if not self.requests:
+            return
+        peer = self.random.choice(list(self.requests))
+        keys = self.requests.pop(peer)
+        if self.random.random() < 0.25:
+            self.happen(events.PeerFailed(peer))
+        else:
+            had = [key for key in keys if self.random.random() < 0.7]
+            values = dict.fromkeys(had, 1)
+            self.happen(events.Fetched(peer, dict.fromkeys(had, 10), values))
+
+    def _something_rare(self):
+        kind = self.random.random()
+        keys = self.random.sample(KEYS, 2)
+        if kind < 0.4:
+            memory = self.random.choice([100, 800, 900, 999])
+            self.happen(events.MemoryMeasured(memory, len(self.running)))
+        elif kind < 0.6:
+            self.happen(events.DataReceived(dict.fromkeys(keys, 5), dict.fromkeys(keys, 1)))
+            self.asked -= set(keys)
+        elif kind < 0.8:
+            self.happen(events.DataDeleted(keys))
+        else:
+            lost = self.random.choice([events.SchedulerLost, events.SchedulerChanged])
+            self.owed.clear()
+            self.asked.clear()
+            self.sent.clear()
+            self.happen(lost())
+
+    # -- the end -------------------------------------------------------------------
+
+    def calm_down(self):
+        self.happen(events.MemoryMeasured(0, 0))
+        for _ in range(2000):
+            self._thread_starts()
+            self._threads_end()
+            self._peer_answers()
+            if not (self.queued or self.running or self.requests):
+                break
+        machine = self.machine
+        assert not self.owed, f"never answered: {self.owed}"
+        assert not self.asked, f"copies never answered: {self.asked}"
+        assert not machine.waiting
+        assert not machine.active
+        assert not machine.abandoned
+        assert not machine.fetches.wants
+        assert machine.resources.free() == {"GPU": 1}
+
+    def close(self):
+        said = []
+        self._SendScheduler = lambda action: said.extend(action.messages)
+        self._Execute = None
+        self.happen(events.Closing("end of the story"))
+        assert said[-1] == Goodbye("end of the story")
+        started = {(task.key, task.run) for task in self.running}
+        returned = {(m.key, m.run) for m in said if isinstance(m, TaskReturned)}
+        assert returned == set(self.owed) - started
+
+
+def live(seed):
+    world = World(seed)
+    try:
+        for _ in range(STEPS):
+            world.step()
+        if seed % 3:
+            world.calm_down()
+        else:
+            world.close()
+    except AssertionError as error:
+        tail = "\n".join(map(str, world.story[-15:]))
+        pytest.fail(f"life {seed}: {error}\nlast events:\n{tail}")
+
+
+def test_random_lives():
+    deadline = time.monotonic() + BUDGET_S
+    seed = 0
+    while time.monotonic() < deadline:
+        live(seed)
+        seed += 1
+    assert seed > 20
