@@ -1,13 +1,15 @@
 """The one daemon core: what Scheduler, Worker, Nanny and Launcher have in common.
 
-A daemon listens, admits only peers that hold the cluster's secret, serves its operations to them, owns every task it
-starts, and ends clean.  What makes it a scheduler or a worker is a pure machine beside it, which decides; the daemon
-carries out.
+A daemon listens, admits only peers that hold the cluster's secret, serves its operations to them,
+owns every task it starts, and ends clean.  What makes it a scheduler or a worker is a pure machine
+beside it, which decides; the daemon carries out.
 
 House rules
-- ``handle`` of a machine is called on the loop and never awaits: events are serial, there are no locks.
-- A lost connection is an event.  A peer's nonsense costs the peer an error reply or its connection, and one log line.
-- Our own illegal state is a bug: it ends the process with exit code 70 rather than leave it half alive.
+- ``handle`` of a machine is called on the loop and never awaits: events are serial, no locks.
+- A lost connection is an event.  A peer's nonsense costs the peer an error reply or its
+  connection, and one log line.
+- Our own illegal state is a bug: it ends the process with exit code 70 rather than leave it half
+  alive.
 """
 
 from __future__ import annotations
@@ -15,23 +17,32 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import errno
-import inspect
 import logging
+import socket
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from collections.abc import Awaitable, Coroutine, Iterable
+from typing import Any, ClassVar
 
-import msgspec
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 from tornado.tcpserver import TCPServer
 
 from distributed.clusterfile import default_secret
-from distributed.comm import Connection, accept
-from distributed.errors import AuthenticationError, CommError, ConfigError, RemoteProtocolError
+from distributed.comm import accept
+from distributed.connection import HIGH_WATER, Connection
+from distributed.errors import (
+    AuthenticationError,
+    CommError,
+    ConfigError,
+    ConnectionClosedError,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
+from distributed.listener import pausing
 from distributed.messages import Reply, Request
-from distributed.network import own_address, resolve_host
+from distributed.network import join_address, own_address, resolve_host
+from distributed.operations import Operation, operation, operations_of, stream_operation
 from distributed.pool import ConnectionPool
 from distributed.wire.failure import dump_error
 
@@ -41,63 +52,20 @@ logger = logging.getLogger(__name__)
 
 EXIT_BUG = 70
 """Exit code of a daemon that met a bug of its own (EX_SOFTWARE of sysexits.h)."""
-
-_Method = TypeVar("_Method", bound=Callable[..., Any])
-
-
-def operation(method: _Method) -> _Method:
-    """Make a coroutine method an operation that peers can request by its name.
-
-    Keyword arguments are checked against its annotations; what it returns must be encodable (see ``messages.py``).
-    """
-    method._dlaunch_operation = "request"  # type: ignore[attr-defined]
-    return method
-
-
-def stream_operation(method: _Method) -> _Method:
-    """Make a coroutine method an operation that takes over the connection.
-
-    It is called as ``method(connection, request_id, **kwargs)``, answers with ``Reply(request_id, ...)`` itself, and
-    the connection is closed when it returns.
-    """
-    method._dlaunch_operation = "stream"  # type: ignore[attr-defined]
-    return method
-
-
-class _Operation:
-    """One operation of a daemon class: how to call it and how to check its arguments."""
-
-    def __init__(self, name: str, function: Callable[..., Any]) -> None:
-        self.name = name
-        self.function = function
-        self.takes_stream = function._dlaunch_operation == "stream"  # type: ignore[attr-defined]
-        parameters = list(inspect.signature(function).parameters.values())[3 if self.takes_stream else 1 :]
-        hints = get_type_hints(function)
-        fields: list[Any] = [
-            (p.name, hints.get(p.name, Any))
-            if p.default is p.empty
-            else (p.name, hints.get(p.name, Any), msgspec.field(default_factory=lambda value=p.default: value))
-            for p in parameters
-        ]
-        self._arguments = msgspec.defstruct(f"{name}_arguments", fields, forbid_unknown_fields=True, kw_only=True)
-
-    def check(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments, complete and of the declared types; raises TypeError naming the wrong one."""
-        try:
-            return msgspec.structs.asdict(msgspec.convert(kwargs, self._arguments))
-        except msgspec.ValidationError as error:
-            raise TypeError(f"operation {self.name}: {error}") from None
-
+_CANCEL_S = 5.0
+_FLUSH_S = 2.0
+_LONGEST_NAME = 100
 
 class Daemon(TCPServer):
     """A server of operations; see the module's docstring.
 
-    ``loop``: the Tornado loop to run on (default: the current one).  ``host``: the address to listen on and to tell
-    others (default: listen on all, tell the best one).  ``secret``: of the cluster (default: the user's own).
+    ``loop``: the Tornado loop to run on (default: the current one).  ``host``: the address to
+    listen on and to tell others (default: listen on all, tell the best one).  ``secret``: of the
+    cluster (default: the user's own).
     """
 
     kind: ClassVar[str] = "Daemon"
-    _operations: ClassVar[dict[str, _Operation]] = {}
+    _operations: ClassVar[dict[str, Operation]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -114,17 +82,21 @@ class Daemon(TCPServer):
         self.exit_code = 0
         self.close_reason = ""
         self._secret = secret if secret is not None else default_secret()
+        if not self._secret:
+            raise ValueError("an empty secret would let everybody in")
         self.pool = ConnectionPool(self._secret, role=self.kind.lower())
         self._port: int | None = None
+        self._unserved: list[socket.socket] = []
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._finished: asyncio.Event = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
+        self._closer: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.address if self._port else 'not listening'}, {self.status}>"
 
-    # -- life ------------------------------------------------------------------------------------------------------
+    # -- life ------------------------------------------------------------------------------------
 
     @property
     def port(self) -> int:
@@ -136,31 +108,40 @@ class Daemon(TCPServer):
     @property
     def address(self) -> str:
         """``"ip:port"`` where peers reach this daemon.  Raises OSError before ``start``."""
-        host = self.host or own_address()
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        return join_address(self.host or own_address(), self.port)
 
-    def bind(self, port: int = 0) -> None:
+    def bind(self, port: int = 0) -> None:  # type: ignore[override]
         """Listen on ``port`` (0: any free one); connections wait until ``start``.
 
         Raises ConfigError if the port is taken or the host is not one of ours.
         """
+        if not 0 <= port < 65536:
+            raise ConfigError(f"{port} is not a port: use 0 to 65535", key="port", value=port)
         if self.host is None:
-            self.host, where = own_address(), "0.0.0.0"
+            host = own_address()
+            where = "::" if ":" in host else "0.0.0.0"  # noqa: S104 - peers prove themselves
         else:
-            self.host = where = resolve_host(self.host)
+            host = where = resolve_host(self.host)
         try:
             sockets = bind_sockets(port, address=where, backlog=4096)
         except OSError as error:
-            raise ConfigError(_bind_problem(self.kind, where, port, error), key="port", value=port) from error
-        self._sockets_to_serve = sockets
-        self._port = sockets[0].getsockname()[1]
+            problem = _bind_problem(self.kind, where, port, error)
+            raise ConfigError(problem, key="port", value=port) from error
+        self.host = host
+        self._unserved = pausing(sockets)
+        self._port = sockets_port = self._unserved[0].getsockname()[1]
+        logger.debug("%s listens on %s:%s", self.kind, where, sockets_port)
 
-    def start(self, port: int = 0) -> Awaitable[None] | concurrent.futures.Future[None]:  # type: ignore[override]
-        """Listen on ``port`` and begin to serve; may be called from any thread, before or after the loop runs.
+    def start(  # type: ignore[override]
+        self, port: int = 0
+    ) -> Awaitable[None] | concurrent.futures.Future[None]:
+        """Listen on ``port`` and begin to serve; from any thread, before or after the loop runs.
 
-        Returns a future of the end of the start-up: awaitable when called on the loop, else one with ``result()``.
-        Raises ConfigError (also an OSError's text) if the port is taken.
+        Returns a future of the end of the start-up: awaitable when called on the loop, else one
+        with ``result()``.  Raises ConfigError if the port is taken.
         """
+        if self.status != "created":
+            raise RuntimeError(f"the {self.kind.lower()} was started before")
         if self._port is None:
             self.bind(port)
         self.status = "starting"
@@ -171,19 +152,26 @@ class Daemon(TCPServer):
         if on_loop:
             return self.own(self._begin(), name="start")
         started: concurrent.futures.Future[None] = concurrent.futures.Future()
+        started.set_running_or_notify_cancel()
         self.loop.add_callback(self._begin_for, started)
         return started
 
     async def _begin_for(self, started: concurrent.futures.Future[None]) -> None:
         task = self.own(self._begin(), name="start")
         await asyncio.wait([task])
-        if task.cancelled() or task.exception() is not None:
-            started.set_exception(task.exception() if not task.cancelled() else CommError("closed during start"))
+        if task.cancelled():
+            reason = f"the {self.kind.lower()} was closed during its start"
+            started.set_exception(ConnectionClosedError(reason))
+        elif (error := task.exception()) is not None:
+            started.set_exception(error)
         else:
             started.set_result(None)
 
     async def _begin(self) -> None:
-        self.add_sockets(self._sockets_to_serve)
+        if self.status != "starting":
+            raise ConnectionClosedError(f"the {self.kind.lower()} was closed before its start")
+        unserved, self._unserved = self._unserved, []
+        self.add_sockets(unserved)
         try:
             await self._start()
         except (ConfigError, CommError) as error:
@@ -201,7 +189,10 @@ class Daemon(TCPServer):
         """For subclasses: what to do before connections are flushed and closed."""
 
     def own(self, coro: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
-        """Run a coroutine as a task of this daemon: cancelled at its close; its crash closes the daemon."""
+        """Run a coroutine as a task of this daemon.
+
+        It is cancelled at the daemon's close; its crash closes the daemon.
+        """
         task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(coro, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
@@ -223,10 +214,13 @@ class Daemon(TCPServer):
         self._close_soon(f"bug in {where}: {error}")
 
     def _close_soon(self, reason: str) -> None:
-        asyncio.get_running_loop().call_soon(lambda: asyncio.ensure_future(self.close(reason)))
+        self._closer = asyncio.ensure_future(self.close(reason))
 
     async def close(self, reason: str = "closed") -> None:
-        """Stop serving, end all tasks, flush and close all connections.  Idempotent; callers wait for the end."""
+        """Stop serving, end all tasks, flush and close all connections.
+
+        Idempotent; all callers wait for the end.
+        """
         if self._closing is None:
             self._closing = asyncio.ensure_future(self._do_close(reason))
         await asyncio.shield(self._closing)
@@ -235,18 +229,21 @@ class Daemon(TCPServer):
         self.status = "closing"
         self.close_reason = reason
         self.stop()
+        for sock in self._unserved:
+            sock.close()
         try:
             await self._close(reason)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, the rest must be closed
             logger.exception("%s: closing went wrong", self.kind)
             self.exit_code = self.exit_code or EXIT_BUG
+        # Before the tasks end: some abort their connection, and what was said must arrive.
+        await _all([connection.drain() for connection in self._connections], _FLUSH_S)
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=5.0)
-        if self._connections:
-            await asyncio.wait([asyncio.ensure_future(c.close(timeout_s=2.0)) for c in list(self._connections)])
+        for task in await _all(tasks, _CANCEL_S):
+            logger.warning("%s: task %s does not end", self.kind, task.get_name())
+        await _all([connection.close(timeout_s=_FLUSH_S) for connection in self._connections])
         await self.pool.close()
         self.status = "closed"
         self._finished.set()
@@ -255,19 +252,23 @@ class Daemon(TCPServer):
         """Wait until the daemon is closed."""
         await self._finished.wait()
 
-    # -- serving ---------------------------------------------------------------------------------------------------
+    # -- serving ---------------------------------------------------------------------------------
 
     @classmethod
-    def operations(cls) -> dict[str, _Operation]:
+    def operations(cls) -> dict[str, Operation]:
         """Return the operations of this daemon class by name."""
         if not cls._operations:
-            for name, member in inspect.getmembers(cls, inspect.isfunction):
-                if hasattr(member, "_dlaunch_operation"):
-                    cls._operations[name] = _Operation(name, member)
+            cls._operations = operations_of(cls)
         return cls._operations
 
-    async def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Admit one peer and serve it until it leaves (called by Tornado for every connection)."""
+        if self._closing is not None:
+            stream.close()
+            return
+        self.own(self._admit(stream), name=f"peer {address[0]}:{address[1]}")
+
+    async def _admit(self, stream: IOStream) -> None:
         try:
             connection = await accept(stream, self._secret)
         except AuthenticationError as error:
@@ -281,38 +282,49 @@ class Daemon(TCPServer):
             await self._serve(connection)
         except RemoteProtocolError as error:
             logger.warning("%s sent nonsense and is disconnected: %s", connection.peer, error)
+            await self._hang_up(connection, error)
         except CommError as error:
             logger.debug("%s", error)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            self.report_bug(error, "serving a connection")
+        except Exception as error:  # noqa: BLE001 - a bug of ours ends the daemon, by its name
+            self.report_bug(error, f"serving {connection.peer}")
         finally:
-            self._connections.discard(connection)
             await connection.close()
+            self._connections.discard(connection)
+
+    async def _hang_up(self, connection: Connection, error: Exception) -> None:
+        """Tell a peer whose bytes make no sense any more why it is disconnected."""
+        if connection.closed:
+            return
+        connection.send(Reply(error=dump_error(error)))
+        await connection.linger()
 
     async def _serve(self, connection: Connection) -> None:
         while True:
             try:
                 batch = await connection.read()
             except RemoteProtocolError as error:
-                if connection.closed:
+                if not connection.sound:
                     raise
                 logger.warning("%s sent nonsense: %s", connection.peer, error)
                 connection.send(Reply(error=dump_error(error)))
+                await connection.drain(HIGH_WATER)
                 continue
-            for message in batch:
+            for position, message in enumerate(batch):
                 if not isinstance(message, Request):
-                    problem = RemoteProtocolError(f"{type(message).__name__} does not belong on this connection")
+                    logger.warning(
+                        "%s sent nonsense: %s", connection.peer, problem := _misplaced(message)
+                    )
                     connection.send(Reply(error=dump_error(problem)))
-                    continue
-                found = self.operations().get(message.op.replace("-", "_"))
-                if found is not None and found.takes_stream:
+                elif (found := self._find(message.op)) is not None and found.takes_stream:
+                    connection.unread(batch[position + 1 :])
                     await self._hand_over(connection, found, message)
                     return
-                connection.send(await self.answer(message))
+                else:
+                    self.reply(connection, await self.answer(message))
+                # A peer that asks and does not read the answers is not asked for more.
+                await connection.drain(HIGH_WATER)
 
-    async def _hand_over(self, connection: Connection, found: _Operation, message: Request) -> None:
+    async def _hand_over(self, connection: Connection, found: Operation, message: Request) -> None:
         try:
             kwargs = found.check(message.kwargs)
         except TypeError as error:
@@ -320,19 +332,33 @@ class Daemon(TCPServer):
             return
         await found.function(self, connection, message.id, **kwargs)
 
+    def _find(self, op: str) -> Operation | None:
+        return self.operations().get(op.replace("-", "_"))
+
+    def reply(self, connection: Connection, reply: Reply) -> None:
+        """Send a reply, or an error in its place if its result cannot be encoded."""
+        try:
+            connection.send(reply)
+        except LocalProtocolError as error:
+            logger.debug("a result cannot be sent", exc_info=True)
+            connection.send(Reply(reply.id, error=dump_error(error, worker=self.address)))
+
     async def answer(self, request: Request) -> Reply:
         """Carry out a request and return the reply, whatever happens in it."""
         try:
-            found = self.operations().get(request.op.replace("-", "_"))
+            found = self._find(request.op)
             if found is None or found.takes_stream:
                 known = ", ".join(sorted(self.operations()))
-                raise TypeError(f"a {self.kind} has no operation {request.op!r} here; it has: {known}")
+                name = request.op[:_LONGEST_NAME]
+                raise TypeError(f"a {self.kind} has no operation {name!r} here; it has: {known}")
             result = await found.function(self, **found.check(request.kwargs))
             return Reply(request.id, result)
-        except asyncio.CancelledError:
+        except (GeneratorExit, KeyboardInterrupt):
             raise
-        except Exception as error:
-            logger.debug("operation %s failed", request.op, exc_info=True)
+        except BaseException as error:  # noqa: BLE001 - it is the caller's, even a SystemExit
+            if isinstance(error, asyncio.CancelledError) and self._closing is not None:
+                raise
+            logger.debug("operation %s failed", request.op[:_LONGEST_NAME], exc_info=True)
             return Reply(request.id, error=dump_error(error, worker=self.address))
 
     @operation
@@ -353,14 +379,37 @@ class Daemon(TCPServer):
         return "OK"
 
 
+def _misplaced(message: object) -> RemoteProtocolError:
+    return RemoteProtocolError(f"{type(message).__name__} does not belong on this connection")
+
+
+async def _all(
+    awaitables: Iterable[Awaitable[Any]], timeout_s: float | None = None
+) -> set[asyncio.Future[Any]]:
+    """Wait for the ends, good or bad, of all; return those that did not end in time."""
+    futures = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    if not futures:
+        return set()
+    done, late = await asyncio.wait(futures, timeout=timeout_s)
+    for future in done:
+        if not future.cancelled():
+            future.exception()  # whoever made it knows
+    for future in late:
+        future.cancel()
+    return late
+
+
 def _bind_problem(kind: str, host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
-            f"port {port} is in use on this host, perhaps by another {kind.lower()}: choose another one with --port, "
-            "or 0 for any free one"
+            f"port {port} is in use on this host, perhaps by another {kind.lower()}: "
+            "choose another one with --port, or 0 for any free one"
         )
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is not an address of this host: name one of its own with --host or --interface"
+        return (
+            f"{host} is not an address of this host: "
+            "name one of its own with --host or --interface"
+        )
     if error.errno == errno.EACCES:
         return f"port {port} needs special rights: choose one above 1023 with --port"
     return f"cannot listen on {host}:{port}: {error.strerror or error}"

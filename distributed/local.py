@@ -125,10 +125,7 @@ class LocalCluster:
     ) -> None:
         count = _usable_cores() if n_workers is None else n_workers
         if count < 1 or threads_per_worker < 1:
-            raise ValueError(
-                f"a cluster needs at least 1 worker of 1 thread, not {count} of "
-                f"{threads_per_worker}"
-            )
+            raise ValueError(f"a cluster needs at least 1 worker of 1 thread, not {count} of {threads_per_worker}")
         self._processes = _Processes()
         self._finalizer = weakref.finalize(self, self._processes.end)
         self._finalizer.atexit = False
@@ -157,9 +154,7 @@ class LocalCluster:
             time.sleep(_POLL_S)
         self.scheduler_address = ClusterFile.read(self.cluster_file).addresses[0]
 
-    def _start_workers(
-        self, count: int, threads: int, memory_limit: str | None, deadline: float
-    ) -> None:
+    def _start_workers(self, count: int, threads: int, memory_limit: str | None, deadline: float) -> None:
         arguments = ["--cluster-file", str(self.cluster_file), "--host", "127.0.0.1"]
         arguments += ["--nprocs", str(count), "--nthreads", str(threads)]
         # When this process is killed the scheduler ends with it, and the workers then wait for it
@@ -182,9 +177,7 @@ class LocalCluster:
             problem = f"{name} was not ready in time"
         else:
             return
-        raise ConfigError(
-            f"cannot start a cluster on this machine: {problem}:\n{self._processes.tail(name)}"
-        )
+        raise ConfigError(f"cannot start a cluster on this machine: {problem}:\n{self._processes.tail(name)}")
 
     def logs(self) -> dict[str, str]:
         """Return what the processes have written so far, tasks' prints among it."""

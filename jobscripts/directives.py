@@ -39,9 +39,7 @@ def canonical_option(text: str, aliases: Mapping[str, str]) -> str:
     return aliases.get(option, option)
 
 
-def drop_overridden(
-    script: str, prefix: str, user: Sequence[str], aliases: Mapping[str, str]
-) -> str:
+def drop_overridden(script: str, prefix: str, user: Sequence[str], aliases: Mapping[str, str]) -> str:
     """Return the script without those of our directive lines whose option a user's line has as well.
 
     The user's lines themselves (compared as whole lines) stay.

@@ -20,7 +20,7 @@ class ShellVariable:
 
 
 def shell_word(parts: Sequence[str | ShellVariable]) -> str:
-    """Return one word for the shell, in which only the given variables are expanded.
+    r"""Return one word for the shell, in which only the given variables are expanded.
 
     >>> shell_word(["sweep $1.", ShellVariable("INDEX")])
     '"sweep \\\\$1.${INDEX}"'
@@ -28,9 +28,7 @@ def shell_word(parts: Sequence[str | ShellVariable]) -> str:
     if all(isinstance(part, str) for part in parts):
         return shlex.quote("".join(str(part) for part in parts))
     texts = [
-        f"${{{part.name}}}"
-        if isinstance(part, ShellVariable)
-        else re.sub(r'([\\"$`])', r"\\\1", part)
+        f"${{{part.name}}}" if isinstance(part, ShellVariable) else re.sub(r'([\\"$`])', r"\\\1", part)
         for part in parts
     ]
     return f'"{"".join(texts)}"'

@@ -38,9 +38,7 @@ class UnknownLauncherError(LauncherError):
         self.known = sorted(known)
         near = difflib.get_close_matches(name, self.known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        super().__init__(
-            f"there is no launcher {name!r}; known are: {', '.join(self.known) or 'none'}{hint}"
-        )
+        super().__init__(f"there is no launcher {name!r}; known are: {', '.join(self.known) or 'none'}{hint}")
 
 
 class TemplateError(LauncherError):

@@ -27,9 +27,7 @@ def check_directives(plugin: Plugin, lines: Sequence[str]) -> tuple[str, ...]:
     return checked
 
 
-def render_jobscript(
-    plugin: Plugin, spec: JobSpec, folders: Sequence[Path], template: str | None = None
-) -> str:
+def render_jobscript(plugin: Plugin, spec: JobSpec, folders: Sequence[Path], template: str | None = None) -> str:
     """Return the whole jobscript.
 
     ``folders`` are searched before the built-in templates; ``template`` is the file name (default: the plugin's).
@@ -72,9 +70,9 @@ def _lines(command: Sequence[Word]) -> list[str]:
     words = [_quoted(word) for word in command]
     lines: list[str] = []
     for word in words:
-        if lines and lines[-1].startswith("--") and " " not in lines[-1] and not word.startswith("--"):
-            lines[-1] += f" {word}"
-        elif lines and not word.startswith("--") and not lines[-1].startswith("--"):
+        if (lines and lines[-1].startswith("--") and " " not in lines[-1] and not word.startswith("--")) or (
+            lines and not word.startswith("--") and not lines[-1].startswith("--")
+        ):
             lines[-1] += f" {word}"
         else:
             lines.append(word)

@@ -1,4 +1,4 @@
-"""This machine: the same protocol without a batch system.
+"""The own machine: the same protocol without a batch system.
 
 Our own small program (``launchers/spawn.py``) plays sbatch, squeue and scancel: each element is a process session of
 its own, named ``host:pid:start`` with the start time of the process, since pids come back.

@@ -78,8 +78,7 @@ class SlurmPlugin:
             failure = self.explain_failure(output)
             raise command_error(StatusError, output, failure.text, transient=failure.transient)
         return {
-            f"{job}_{index}" if index is not None else job: status
-            for job, index, status in _queue_lines(output.stdout)
+            f"{job}_{index}" if index is not None else job: status for job, index, status in _queue_lines(output.stdout)
         }
 
     def cancel_command(self, ids: Sequence[str]) -> Command:
@@ -87,7 +86,7 @@ class SlurmPlugin:
         return _command("scancel", *ids)
 
     def find_command(self, job_name: str) -> Command:
-        """This user's jobs of that name."""
+        """The jobs of that name that belong to this user."""
         return _command("squeue", "-h", "-r", "-t", "all", "--me", "-n", job_name, "-o", _QUEUE_FORMAT)
 
     def parse_find(self, output: Output) -> list[JobArray]:
@@ -143,11 +142,12 @@ def _walltime(seconds: float) -> str:
 
 
 def _queue_lines(text: str) -> Iterator[tuple[str, int | None, JobStatus]]:
-    for job, index, word, reason, node in _QUEUED.findall(text):
-        reason = "" if reason == "None" else reason
+    for job, index, word, said, node in _QUEUED.findall(text):
+        reason = "" if said == "None" else said
         state = STATES.get(word, JobState.UNKNOWN)
-        status = JobStatus(state, reason or (word if state is JobState.UNKNOWN else ""), node,
-                           explanation=explain_reason(reason))
+        status = JobStatus(
+            state, reason or (word if state is JobState.UNKNOWN else ""), node, explanation=explain_reason(reason)
+        )
         for number in _numbers(index):
             yield job, number, status
 
@@ -167,7 +167,7 @@ def _ended(state: str, exit_code: str, node: str, reason: str = "") -> JobStatus
     code, _, signal = exit_code.partition(":")
     if not state or not code.isdecimal():
         return None
-    word = state.split()[0].rstrip("+")
+    word = state.split(maxsplit=1)[0].rstrip("+")
     reason = "" if reason == "None" else reason
     return JobStatus(
         STATES.get(word, JobState.UNKNOWN),

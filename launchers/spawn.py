@@ -117,9 +117,7 @@ def _parse(element: str) -> tuple[int, int]:
 
 def _members(sessions: Iterable[tuple[int, int]]) -> list[int]:
     """Processes of these sessions.  A session's number is not given anew while it has members."""
-    wanted = {
-        pid for pid, start in sessions if (found := _start_time(pid)) is None or found == start
-    }
+    wanted = {pid for pid, start in sessions if (found := _start_time(pid)) is None or found == start}
     members = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():

@@ -16,7 +16,8 @@ from distributed import logs
 from distributed.capacity import memory_share, usable_cores
 from distributed.cli.options import ADDRESS, DURATION, MEMORY, PORT, RESOURCES, run_click
 from distributed.cli.run import EXIT_FAILED, run_command
-from distributed.cli.worker_process import Witness, run_worker, work
+from distributed.cli.worker_process import Witness, run_worker
+from distributed.cli.worker_process import main as serve_workers
 from distributed.clusterfile import ClusterFile, find, resolve
 from distributed.errors import ConfigError, DistributedError
 from distributed.nanny import ForkServer, Nanny, WorkerProcess
@@ -37,9 +38,7 @@ _LABEL_WIDTH: Final = 28
 @click.argument("address", type=ADDRESS, required=False)
 @click.option("--cluster", metavar="NAME", help="Join the cluster of this name (~/.dlaunch/NAME).")
 @click.option("--cluster-file", metavar="PATH", help="Join the cluster that this file describes.")
-@click.option(
-    "--name", default="", help="The worker's name; with --nprocs its beginning: NAME-0, NAME-1 ..."
-)
+@click.option("--name", default="", help="The worker's name; with --nprocs its beginning: NAME-0, NAME-1 ...")
 @click.option(
     "--nthreads",
     type=click.IntRange(0),
@@ -59,15 +58,9 @@ _LABEL_WIDTH: Final = 28
     "--host",
     help="Address to listen on and to tell others; default: the one that faces the scheduler.",
 )
-@click.option(
-    "--interface", metavar="NAME", help="Use the address of this network interface, like ib0."
-)
-@click.option(
-    "--worker-port", type=PORT, default=0, help="The worker's port; default: any free one."
-)
-@click.option(
-    "--nanny-port", "--port", type=PORT, default=0, help="The nanny's port; default: any free one."
-)
+@click.option("--interface", metavar="NAME", help="Use the address of this network interface, like ib0.")
+@click.option("--worker-port", type=PORT, default=0, help="The worker's port; default: any free one.")
+@click.option("--nanny-port", "--port", type=PORT, default=0, help="The nanny's port; default: any free one.")
 @click.option(
     "--nanny/--no-nanny",
     default=True,
@@ -101,9 +94,7 @@ _LABEL_WIDTH: Final = 28
     metavar="NAME=AMOUNT,...",
     help="What tasks may ask for, like GPU=2,licence=1.",
 )
-@click.option(
-    "--job-id", default="", help="The batch system's name for this job, shown beside the worker."
-)
+@click.option("--job-id", default="", help="The batch system's name for this job, shown beside the worker.")
 @click.option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
 @click.version_option(package_name="dlaunch")
 def command(log_level: str | None, **options: Any) -> int:
@@ -147,9 +138,7 @@ def _check_together(options: dict[str, Any]) -> None:
     if options["cluster"] and options["cluster_file"]:
         raise click.UsageError("--cluster and --cluster-file exclude each other")
     if several and not options["nanny"]:
-        raise click.UsageError(
-            "--no-nanny runs one worker in this very process: it excludes --nprocs above 1"
-        )
+        raise click.UsageError("--no-nanny runs one worker in this very process: it excludes --nprocs above 1")
 
 
 def _settings(
@@ -174,8 +163,7 @@ def _settings(
     for option, port in (("--worker-port", worker_port), ("--nanny-port", nanny_port)):
         if nprocs > 1 and port:
             raise ConfigError(
-                f"{option} {port} names one port for {nprocs} workers: leave it out, and each "
-                "takes a free one",
+                f"{option} {port} names one port for {nprocs} workers: leave it out, and each takes a free one",
                 key=option,
                 value=port,
             )
@@ -216,8 +204,7 @@ def _find_scheduler(
         return address, resolve(address, cluster, cluster_file)[1], None
     if path is None:
         raise ConfigError(
-            "which scheduler? Name its address (dworker HOST:PORT), or --cluster NAME, or "
-            "--cluster-file PATH",
+            "which scheduler? Name its address (dworker HOST:PORT), or --cluster NAME, or --cluster-file PATH",
             key="address",
         )
     found = _read_cluster_file(path.absolute(), _FILE_LAG_S if patient else 0.0)
@@ -271,19 +258,15 @@ def _run_alone(settings: WorkerSettings) -> int:
 
 def _run_nannies(settings: WorkerSettings, nprocs: int, port: int) -> int:
     fork_server = ForkServer()
-    fork_server.fork(work)  # now, while there is one thread and no event loop
+    fork_server.fork(serve_workers)  # now, while there is one thread and no event loop
     _say_what_starts(settings, nprocs)
     try:
-        return run_command(
-            "dworker", lambda stop: _nurse(stop, settings, nprocs, port, fork_server)
-        )
+        return run_command("dworker", lambda stop: _nurse(stop, settings, nprocs, port, fork_server))
     finally:
         fork_server.close()
 
 
-async def _nurse(
-    stop: asyncio.Event, settings: WorkerSettings, nprocs: int, port: int, fork_server: ForkServer
-) -> int:
+async def _nurse(stop: asyncio.Event, settings: WorkerSettings, nprocs: int, port: int, fork_server: ForkServer) -> int:
     """Run the nannies until all have closed or ``stop`` is set; return the exit code."""
     nannies = [_make_nanny(settings, number, nprocs, fork_server) for number in range(nprocs)]
     try:
@@ -307,9 +290,7 @@ async def _ends(nannies: list[Nanny], stop: asyncio.Event) -> None:
     await ends
 
 
-def _make_nanny(
-    settings: WorkerSettings, number: int, nprocs: int, fork_server: ForkServer
-) -> Nanny:
+def _make_nanny(settings: WorkerSettings, number: int, nprocs: int, fork_server: ForkServer) -> Nanny:
     name = f"{settings.name}-{number}" if settings.name and nprocs > 1 else settings.name
     host, port = parse_address(settings.scheduler) if settings.scheduler else (None, None)
     return Nanny(

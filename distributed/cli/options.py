@@ -37,9 +37,7 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]
 
     name = "DURATION"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float | None:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
         """Return seconds."""
         if value is None or str(value).strip().lower() in {"none", "never", "0"}:
             return None
@@ -54,9 +52,7 @@ class _Memory(click.ParamType):  # type: ignore[type-arg]
 
     name = "SIZE"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
         """Return bytes, or ``"auto"``."""
         text = str(value).strip().lower()
         if text == "auto":
@@ -74,9 +70,7 @@ class _Resources(click.ParamType):  # type: ignore[type-arg]
 
     name = "NAME=AMOUNT,..."
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> dict[str, float]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, float]:
         """Return name -> amount."""
         if isinstance(value, dict):
             return value

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from distributed import logs
+from distributed.cli.rehearsal import rehearse
 from distributed.cli.run import EXIT_FAILED, raise_file_limit
 from distributed.errors import CommError, ConfigError
 from distributed.nanny.forkserver import Reporter, serve
@@ -108,4 +109,5 @@ async def _work(settings: WorkerSettings, reporter: Reporter) -> int:
 
 def main(orders_fd: int, reports_fd: int) -> None:
     """Be a fork server with these descriptors until whoever holds their other ends is gone."""
+    rehearse()
     serve(socket.socket(fileno=orders_fd), reports_fd, work)

@@ -12,7 +12,7 @@ from distributed.client.control import Control
 from distributed.client.executor import ClientExecutor
 from distributed.client.fetching import Fetched, fetch
 from distributed.client.future import Future, done_already
-from distributed.client.graphs import call_of, plan
+from distributed.client.graphs import call_of, is_key, plan
 from distributed.client.keys import (
     Function,
     FunctionRegistry,
@@ -195,7 +195,7 @@ class Client(Connecting, Control):
         known: dict[Hashable, Future] = {}
         for key in plan(graph, wanted):
             value = graph[key]
-            if isinstance(value, Hashable) and value in known:
+            if is_key(value, known):
                 known[key] = known[value]
                 continue
             function, args = call_of(value, known)
@@ -229,18 +229,14 @@ class Client(Connecting, Control):
             got.errors.update(more.errors)
         return _filled(futures, states, got, errors)
 
-    async def _gather(
-        self, futures: Any, errors: str = "raise", timeout: float | None = None
-    ) -> Any:
+    async def _gather(self, futures: Any, errors: str = "raise", timeout: float | None = None) -> Any:
         structure = list(futures) if isinstance(futures, Iterator) else futures
         found = list(find_futures(structure))
         await unblock(found, timeout, _until(errors))
         states = _unique(found, errors, timeout)
         return _filled(structure, states, await fetch(self.session, states), errors)
 
-    def _gather_each(
-        self, futures: Iterator[Any], errors: str, timeout: float | None
-    ) -> Iterator[Any]:
+    def _gather_each(self, futures: Iterator[Any], errors: str, timeout: float | None) -> Iterator[Any]:
         while batch := list(islice(futures, _CALLS_PER_BATCH)):
             yield from self.gather(batch, errors, timeout)
 
@@ -274,11 +270,7 @@ class Client(Connecting, Control):
         several = isinstance(data, dict | list | tuple | set | frozenset)
         items = list(data.values() if isinstance(data, dict) else data) if several else [data]
         payloads = [dumps(item) for item in items]
-        keys = (
-            list(map(_data_key, data))
-            if isinstance(data, dict)
-            else self._data_keys(items, payloads, hash)
-        )
+        keys = list(map(_data_key, data)) if isinstance(data, dict) else self._data_keys(items, payloads, hash)
         states = await scatter(
             self.session,
             dict(zip(keys, payloads, strict=True)),
@@ -392,15 +384,10 @@ def _unique(futures: list[Future], errors: str, timeout: float | None) -> list[K
     states = list(dict.fromkeys(future._state for future in futures))
     if errors == "raise":
         for state in states:
-            if (
-                state.status not in ("pending", "finished")
-                and (error := exception_of(state)) is not None
-            ):
+            if state.status not in ("pending", "finished") and (error := exception_of(state)) is not None:
                 raise error
     if timeout is not None and (pending := sum(state.status == "pending" for state in states)):
-        raise RequestTimeoutError(
-            f"{pending} of {len(states)} results are not there after {timeout:g} s"
-        )
+        raise RequestTimeoutError(f"{pending} of {len(states)} results are not there after {timeout:g} s")
     return states
 
 

@@ -137,9 +137,7 @@ class Connecting:
         """Connect, blocking."""
         self._refuse_if_over()
         if self._asynchronous:
-            raise RuntimeError(
-                "this client is not connected yet: 'await client' or 'async with client' first"
-            )
+            raise RuntimeError("this client is not connected yet: 'await client' or 'async with client' first")
         with self._starting:
             if self._session is not None:
                 return self._session
@@ -249,8 +247,10 @@ class Connecting:
         self._runner = self._local = None
 
     def __enter__(self: Self) -> Self:
-        if not self._asynchronous:
-            self._session or self._start()
+        if self._asynchronous:
+            raise TypeError("an asynchronous client is entered by 'async with'")
+        if self._session is None:
+            self._start()
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -100,9 +100,7 @@ class Control:
         return self._do(self._has_what(workers))
 
     async def _has_what(self, workers: str | Iterable[str] | None = None) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = await self.session.request(
-            "has_what", workers=worker_names(workers)
-        )
+        found: dict[str, list[str]] = await self.session.request("has_what", workers=worker_names(workers))
         return found
 
     def nbytes(self, keys: Any = None) -> Any:
@@ -141,17 +139,13 @@ class Control:
 
     # -- data --------------------------------------------------------------------------------------
 
-    def replicate(
-        self, futures: Any, n: int | None = None, workers: str | Iterable[str] | None = None
-    ) -> Any:
+    def replicate(self, futures: Any, n: int | None = None, workers: str | Iterable[str] | None = None) -> Any:
         """Have ``n`` copies of each result (default: one on every worker, or on every named
         one).
         """
         return self._do(self._replicate(futures, n, workers))
 
-    async def _replicate(
-        self, futures: Any, n: int | None = None, workers: str | Iterable[str] | None = None
-    ) -> None:
+    async def _replicate(self, futures: Any, n: int | None = None, workers: str | Iterable[str] | None = None) -> None:
         await self._ended(futures)
         names = worker_names(workers)
         await self.session.request("replicate", keys=_keys_of(futures), n=n, workers=names)
@@ -160,13 +154,9 @@ class Control:
         """Move results so that all workers (or the named ones) hold about as many bytes."""
         return self._do(self._rebalance(futures, workers))
 
-    async def _rebalance(
-        self, futures: Any = None, workers: str | Iterable[str] | None = None
-    ) -> None:
+    async def _rebalance(self, futures: Any = None, workers: str | Iterable[str] | None = None) -> None:
         await self._ended(futures)
-        await self.session.request(
-            "rebalance", keys=_keys_of(futures), workers=worker_names(workers)
-        )
+        await self.session.request("rebalance", keys=_keys_of(futures), workers=worker_names(workers))
 
     async def _ended(self, futures: Any) -> None:
         """Wait for the futures among the arguments."""
@@ -205,12 +195,8 @@ class Control:
         results = await self._broadcast(message, workers)
         return {address: loads(result) for address, result in results.items()} if wait else None
 
-    async def _broadcast(
-        self, message: dict[str, Any], workers: str | Iterable[str] | None = None
-    ) -> dict[str, Any]:
-        answers = await self.session.request(
-            "broadcast", message=message, workers=worker_names(workers)
-        )
+    async def _broadcast(self, message: dict[str, Any], workers: str | Iterable[str] | None = None) -> dict[str, Any]:
+        answers = await self.session.request("broadcast", message=message, workers=worker_names(workers))
         return _results(answers)
 
     def upload_file(self, filename: str | Path, load: bool = True) -> Any:
@@ -243,16 +229,10 @@ class Control:
         await self.session.request("restart", timeout_s=timeout_s)
         return self
 
-    def retire_workers(
-        self, workers: str | Iterable[str], reason: str = "retired by a client"
-    ) -> Any:
+    def retire_workers(self, workers: str | Iterable[str], reason: str = "retired by a client") -> Any:
         """Tell workers to go; their tasks run elsewhere.  Returns the addresses told."""
         return self._do(self._retire_workers(workers, reason))
 
-    async def _retire_workers(
-        self, workers: str | Iterable[str], reason: str = "retired by a client"
-    ) -> list[str]:
-        told: list[str] = await self.session.request(
-            "retire_workers", workers=worker_names(workers), reason=reason
-        )
+    async def _retire_workers(self, workers: str | Iterable[str], reason: str = "retired by a client") -> list[str]:
+        told: list[str] = await self.session.request("retire_workers", workers=worker_names(workers), reason=reason)
         return told

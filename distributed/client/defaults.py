@@ -62,7 +62,5 @@ def default_owner() -> Any:
     """Return the default client.  Raises ValueError if no client is open."""
     client = owner_or_none()
     if client is None:
-        raise ValueError(
-            "there is no client in this process; make one first: client = Client('host:port')"
-        )
+        raise ValueError("there is no client in this process; make one first: client = Client('host:port')")
     return client

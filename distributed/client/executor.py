@@ -34,9 +34,7 @@ class ClientExecutor(concurrent.futures.Executor):
         self._unfinished: weakref.WeakSet[concurrent.futures.Future[Any]] = weakref.WeakSet()
         self._shut = False
 
-    def submit(
-        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> concurrent.futures.Future[Any]:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
         """Have ``fn(*args, **kwargs)`` called on the cluster.  Raises RuntimeError after
         ``shutdown``.
         """

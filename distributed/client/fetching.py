@@ -93,9 +93,7 @@ def _give_up(got: Fetched, open_states: dict[str, KeyState], reason: CommError |
         workers = state.detail.workers if isinstance(state.detail, Remote) else []
         tried = ", ".join(workers) or "any worker"
         if reason is not None:
-            got.errors[key] = type(reason)(
-                f"cannot fetch {key} from {tried}: {reason}", address=reason.address
-            )
+            got.errors[key] = type(reason)(f"cannot fetch {key} from {tried}: {reason}", address=reason.address)
         else:
             got.errors[key] = WorkerLostError(
                 key, workers, f"cannot fetch {key}: neither {tried} nor the scheduler delivers it"
@@ -146,9 +144,7 @@ async def _from_workers(session: Session, got: Fetched, open_states: dict[str, K
     async def ask(worker: str, keys: list[str]) -> None:
         async with slots:
             try:
-                found = await session.pool.request(
-                    worker, "get_data", timeout_s=_REQUEST_TIMEOUT_S, keys=keys
-                )
+                found = await session.pool.request(worker, "get_data", timeout_s=_REQUEST_TIMEOUT_S, keys=keys)
             except DistributedError as error:
                 logger.debug("could not fetch %d keys from %s: %s", len(keys), worker, error)
                 return
@@ -167,9 +163,7 @@ async def _relayed(session: Session, got: Fetched, open_states: dict[str, KeySta
     if not keys or session.ended is not None:
         return
     try:
-        found = await session.pool.request(
-            session.scheduler_address, "gather", timeout_s=_REQUEST_TIMEOUT_S, keys=keys
-        )
+        found = await session.pool.request(session.scheduler_address, "gather", timeout_s=_REQUEST_TIMEOUT_S, keys=keys)
         holders = await session.request("who_has", timeout_s=_REQUEST_TIMEOUT_S, keys=keys)
     except (CommError, RequestTimeoutError) as error:
         logger.debug("the scheduler did not relay %d keys: %s", len(keys), error)

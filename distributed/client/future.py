@@ -48,9 +48,7 @@ class _Callback:
 
     __slots__ = ("_callbacks", "_function", "_future")
 
-    def __init__(
-        self, future: Future, function: Callable[[Future], Any], callbacks: CallbackThread
-    ) -> None:
+    def __init__(self, future: Future, function: Callable[[Future], Any], callbacks: CallbackThread) -> None:
         self._future = future
         self._function = function
         self._callbacks = callbacks

@@ -11,7 +11,7 @@ from typing import Any
 
 from distributed.calls import Nested, evaluate, same
 
-__all__ = ["Call", "call_of", "is_task", "plan", "substitute"]
+__all__ = ["Call", "call_of", "is_key", "is_task", "plan", "substitute"]
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -21,7 +21,8 @@ def is_task(value: object) -> bool:
     return type(value) is tuple and bool(value) and callable(value[0])
 
 
-def _is_key(value: object, graph: Mapping[Hashable, Any]) -> bool:
+def is_key(value: object, graph: Mapping[Hashable, Any]) -> bool:
+    """Whether ``value`` is a key of the graph."""
     try:
         return value in graph
     except TypeError:  # not hashable
@@ -37,7 +38,7 @@ def _references(value: Any, graph: Mapping[Hashable, Any]) -> Iterator[Hashable]
             stack.extend(item[1:])
         elif isinstance(item, list):
             stack.extend(item)
-        elif _is_key(item, graph):
+        elif is_key(item, graph):
             yield item
 
 
@@ -59,9 +60,7 @@ def plan(graph: Mapping[Hashable, Any], keys: list[Hashable]) -> list[Hashable]:
             for needed in path[key]:
                 if needed in path:
                     circle = [*path][[*path].index(needed) :]
-                    raise ValueError(
-                        "the graph has a circle: " + " -> ".join(map(repr, [*circle, needed]))
-                    )
+                    raise ValueError("the graph has a circle: " + " -> ".join(map(repr, [*circle, needed])))
                 if needed not in order:
                     path[needed] = _references(graph[needed], graph)
                     break
@@ -77,7 +76,7 @@ def substitute(value: Any, known: Mapping[Hashable, Any]) -> Any:
         return Nested(value[0], [substitute(item, known) for item in value[1:]])
     if isinstance(value, list):
         return [substitute(item, known) for item in value]
-    return known[value] if _is_key(value, known) else value
+    return known[value] if is_key(value, known) else value
 
 
 def call_of(value: Any, known: Mapping[Hashable, Any]) -> Call:

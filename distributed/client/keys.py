@@ -104,10 +104,7 @@ class FunctionRegistry:
         Raises TypeError if it is not callable, and whatever its pickling raises.
         """
         if not callable(function):
-            raise TypeError(
-                f"a task needs a function to call, not {type(function).__name__}: "
-                "submit(function, *args)"
-            )
+            raise TypeError(f"a task needs a function to call, not {type(function).__name__}: submit(function, *args)")
         stable = _is_stable(function)
         if stable and (found := self._stable.get(function)) is not None:
             return found

@@ -90,8 +90,7 @@ def _target_of_object(owner: Any, secret: bytes | None) -> Target:
     if isinstance(address := getattr(owner, "scheduler_address", None), str):
         return Target([_checked(address)], secret or resolve(address)[1])
     raise TypeError(
-        "an address is 'host:port', (host, port), a Scheduler or a running cluster, "
-        f"not {type(owner).__name__}"
+        f"an address is 'host:port', (host, port), a Scheduler or a running cluster, not {type(owner).__name__}"
     )
 
 
@@ -169,9 +168,7 @@ async def open_session(target: Target, *, timeout_s: float, name: str | None = N
         scheduler_id, early = await asyncio.wait_for(_register(connection, client_id), timeout_s)
     except asyncio.TimeoutError as error:
         connection.abort()
-        raise RequestTimeoutError(
-            f"cannot connect to {address}: it did not answer within {timeout_s:g} s"
-        ) from error
+        raise RequestTimeoutError(f"cannot connect to {address}: it did not answer within {timeout_s:g} s") from error
     except BaseException:
         connection.abort()
         raise

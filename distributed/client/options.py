@@ -17,9 +17,7 @@ def worker_names(workers: Any) -> list[str] | None:
     names = [workers] if isinstance(workers, str) else list(workers)
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(
-                f"workers are named by address, host or name as strings, not {type(name).__name__}"
-            )
+            raise TypeError(f"workers are named by address, host or name as strings, not {type(name).__name__}")
     return names
 
 
@@ -27,11 +25,7 @@ def _resources(resources: Any) -> dict[str, float] | None:
     if not resources:
         return None
     for name, amount in resources.items():
-        if (
-            not isinstance(name, str)
-            or isinstance(amount, bool)
-            or not isinstance(amount, int | float)
-        ):
+        if not isinstance(name, str) or isinstance(amount, bool) or not isinstance(amount, int | float):
             raise TypeError(f"resources map names to numbers, not {name!r} to {amount!r}")
         if not 0 <= amount < float("inf"):
             raise ValueError(f"a task cannot hold {amount!r} of {name}")

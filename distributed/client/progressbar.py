@@ -77,9 +77,7 @@ class _Bar:
         self._file.flush()
 
 
-def progress(
-    *futures: Any, file: TextIO | None = None, width: int = 40, interval_s: float = _INTERVAL_S
-) -> Any:
+def progress(*futures: Any, file: TextIO | None = None, width: int = 40, interval_s: float = _INTERVAL_S) -> Any:
     """Show on ``file`` (default: stderr) how many of the futures have ended, until all have.
 
     ``futures`` may be nested in lists and the like.  Where ``file`` is no terminal, one line is

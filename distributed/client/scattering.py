@@ -44,9 +44,7 @@ def choose_workers(present: dict[str, Any], wanted: list[str] | None) -> list[st
     return [address for one in rounds for address in one if address is not None]
 
 
-def _shares(
-    payloads: dict[str, Payload], workers: list[str], broadcast: bool
-) -> list[tuple[str, dict[str, Payload]]]:
+def _shares(payloads: dict[str, Payload], workers: list[str], broadcast: bool) -> list[tuple[str, dict[str, Payload]]]:
     """Divide the data in requests of bounded size to single workers."""
     by_worker: dict[str, list[str]] = defaultdict(list)
     turn = itertools.cycle(workers)
@@ -127,9 +125,7 @@ async def _upload(
 
 async def _send_one(session: Session, worker: str, share: dict[str, Payload]) -> dict[str, int]:
     try:
-        answer = await session.pool.request(
-            worker, "update_data", timeout_s=_REQUEST_TIMEOUT_S, data=share
-        )
+        answer = await session.pool.request(worker, "update_data", timeout_s=_REQUEST_TIMEOUT_S, data=share)
     except (CommError, RequestTimeoutError) as error:
         logger.debug("cannot reach %s directly (%s): the scheduler relays", worker, error)
         relayed = await session.pool.request(

@@ -9,6 +9,7 @@ says is applied to the :class:`~distributed.client.table.KeyTable` under one loc
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import itertools
 import logging
@@ -130,11 +131,12 @@ class Session:
 
         Raises CommError if the session has ended.
         """
-        self.check()
         acquire = self.table.acquire
         outgoing = self._outgoing
         states = []
         with self.lock:
+            self.check()  # inside: after the end no key may begin to be pending
+            self._count_released()
             if function.id not in self._known_functions:
                 self._known_functions.add(function.id)
                 self._unsent_functions[function.id] = function.payload
@@ -150,8 +152,9 @@ class Session:
         """Return the state of a key that others may have submitted.  Raises CommError if the
         session has ended.
         """
-        self.check()
         with self.lock:
+            self.check()
+            self._count_released()
             state, new = self.table.acquire(key)
             if new:
                 self._outgoing.append(WantKeys([key]))
@@ -172,8 +175,8 @@ class Session:
 
     def retry(self, states: Iterable[KeyState]) -> None:
         """Run failed keys again."""
-        self.check()
         with self.lock:
+            self.check()
             self._outgoing.extend(self.table.retry(states))
         self.wake()
 
@@ -181,8 +184,7 @@ class Session:
         """Raise RuntimeError on the thread of the loop, which would wait for itself."""
         if threading.get_ident() == self.thread:
             raise RuntimeError(
-                "this would block the event loop that the client runs on: await it there, with an "
-                "asynchronous client"
+                "this would block the event loop that the client runs on: await it there, with an asynchronous client"
             )
 
     def run(self, coro: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
@@ -203,6 +205,9 @@ class Session:
         future = asyncio.run_coroutine_threadsafe(coro, self.loop)
         try:
             return future.result(timeout_s)
+        except concurrent.futures.CancelledError:
+            self.check()  # the client was closed meanwhile
+            raise
         except BaseException as error:
             if future.done():
                 raise
@@ -232,8 +237,7 @@ class Session:
             if answer.done() and not answer.cancelled():
                 raise  # the operation itself raised it
             raise RequestTimeoutError(
-                f"the scheduler at {self.scheduler_address} did not answer {op} within "
-                f"{timeout_s:g} s"
+                f"the scheduler at {self.scheduler_address} did not answer {op} within {timeout_s:g} s"
             ) from error
         finally:
             self._requests.pop(number, None)
@@ -245,15 +249,16 @@ class Session:
 
     def _on_wake(self) -> None:
         self._woken = False
-        self._count_released()
+        with self.lock:
+            self._count_released()
         self._pump()
 
     def _count_released(self) -> None:
+        """Count what was released until now (with the lock held): a key submitted after that is a new one."""
         released = self._released
         if released:
             batch = [released.popleft() for _ in range(len(released))]
-            with self.lock:
-                messages = self.table.release(batch)
+            messages = self.table.release(batch)
             if self.ended is None:
                 self._outgoing.extend(messages)
 
@@ -368,7 +373,8 @@ class Session:
             await asyncio.wait(mine, timeout=timeout_s)
 
     async def _flush(self) -> None:
-        self._count_released()
+        with self.lock:
+            self._count_released()
         while self._outgoing and not self._connection.closed:
             self._pump()
             await self._connection.drain()

@@ -162,9 +162,7 @@ class KeyTable:
 
     def cancel(self, states: Iterable[KeyState], force: bool = False) -> list[Message]:
         """End these keys as cancelled, here at once and on the scheduler soon."""
-        cancelled = [
-            s for s in states if self.states.get(s.key) is s and s.status in (PENDING, FINISHED)
-        ]
+        cancelled = [s for s in states if self.states.get(s.key) is s and s.status in (PENDING, FINISHED)]
         keys = []
         for state in cancelled:
             if self.states.pop(state.key, None) is not None:  # the same key may be given twice
@@ -234,9 +232,7 @@ class KeyTable:
         elif state.status == PENDING:
             state.end(FINISHED, detail)
 
-    def _change(
-        self, state: KeyState, message: KeyErred | KeyCancelled | KeyPending | KeyLost
-    ) -> None:
+    def _change(self, state: KeyState, message: KeyErred | KeyCancelled | KeyPending | KeyLost) -> None:
         if isinstance(message, KeyPending):
             state.reopen()
         elif isinstance(message, KeyErred):

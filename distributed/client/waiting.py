@@ -39,9 +39,7 @@ class DoneAndNotDone(NamedTuple):
 def _countdown(futures: Sequence[Future], return_when: str, wake: Any) -> Countdown:
     """Return a watch over the futures that calls ``wake`` when ``return_when`` is fulfilled."""
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
-        raise ValueError(
-            f"return_when is ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION, not {return_when!r}"
-        )
+        raise ValueError(f"return_when is ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION, not {return_when!r}")
     count = 1 if return_when == FIRST_COMPLETED else len(futures)
     return Countdown(count, wake, until_error=return_when == FIRST_EXCEPTION)
 
@@ -49,16 +47,12 @@ def _countdown(futures: Sequence[Future], return_when: str, wake: Any) -> Countd
 def _session_of(futures: Sequence[Future]) -> Session:
     owner = futures[0].client
     if any(future._client is not owner for future in futures):
-        raise ValueError(
-            "these futures belong to different clients: wait for those of each client by themselves"
-        )
+        raise ValueError("these futures belong to different clients: wait for those of each client by themselves")
     session: Session = owner.session
     return session
 
 
-def block(
-    futures: Sequence[Future], timeout: float | None, return_when: str = ALL_COMPLETED
-) -> None:
+def block(futures: Sequence[Future], timeout: float | None, return_when: str = ALL_COMPLETED) -> None:
     """Wait in this thread; returns also when ``timeout`` seconds have passed."""
     waker = ThreadWaker()
     countdown = _countdown(futures, return_when, waker.wake)
@@ -78,9 +72,7 @@ def block(
                 countdown.unwatch(states)
 
 
-async def unblock(
-    futures: Sequence[Future], timeout: float | None, return_when: str = ALL_COMPLETED
-) -> None:
+async def unblock(futures: Sequence[Future], timeout: float | None, return_when: str = ALL_COMPLETED) -> None:
     """The same for a coroutine."""
     waker = LoopWaker()
     countdown = _countdown(futures, return_when, waker.wake)
@@ -107,9 +99,7 @@ def _owner_of(futures: Sequence[Future]) -> Owner | None:
     return owner
 
 
-def wait(
-    fs: Iterable[Future] | Future, timeout: float | None = None, return_when: str = ALL_COMPLETED
-) -> Any:
+def wait(fs: Iterable[Future] | Future, timeout: float | None = None, return_when: str = ALL_COMPLETED) -> Any:
     """Wait for futures and return ``(done, not_done)``, sets of futures, as a named tuple.
 
     ``return_when``: ``ALL_COMPLETED``, ``FIRST_COMPLETED`` or ``FIRST_EXCEPTION`` (the first that
@@ -155,6 +145,7 @@ class as_completed:  # noqa: N801 - the name of its model in concurrent.futures
         self._waiting: dict[KeyState, list[Future]] = {}
         self._ready: deque[Future] = deque()
         self._waker: ThreadWaker | LoopWaker | None = None
+        self._session: Session | None = None
         self._lock = threading.Lock()  # taken inside a client's lock, never around it
         self.update(futures)
 
@@ -173,7 +164,8 @@ class as_completed:  # noqa: N801 - the name of its model in concurrent.futures
     def update(self, futures: Iterable[Future]) -> None:
         """Also wait for these futures."""
         for future in list(futures):
-            with future.client.session.lock:
+            self._session = session = future.client.session
+            with session.lock:
                 self._add(future)
 
     def _add(self, future: Future) -> None:
@@ -216,6 +208,8 @@ class as_completed:  # noqa: N801 - the name of its model in concurrent.futures
         return self._item(self._ready.popleft())
 
     def _block(self) -> None:
+        if self._session is not None and not self._ready:
+            self._session.refuse_own_thread()
         while not self._ready and self._waiting:
             waker = ThreadWaker()
             if self._must_wait(waker) and not waker.wait(self._left()):

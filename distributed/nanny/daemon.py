@@ -360,9 +360,7 @@ class Nanny(Daemon):
         one already.
         """
         if self.machine.state in {"starting", "running"}:
-            raise ValueError(
-                f"the worker at {self.worker_address} is alive; kill it first, or restart it"
-            )
+            raise ValueError(f"the worker at {self.worker_address} is alive; kill it first, or restart it")
         self.handle(events.StartAsked(self._now_s()))
         await self._until_running()
         return "OK"

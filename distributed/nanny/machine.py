@@ -178,8 +178,7 @@ class NannyMachine:
         self._count_death(event.now_s)
         if self._start_failures >= self.policy.start_failures:
             return told + self._give_up(
-                f"{self._start_failures} workers in a row died before they had registered, "
-                f"the last one: {reason}"
+                f"{self._start_failures} workers in a row died before they had registered, the last one: {reason}"
             )
         if self._short_lives >= self.policy.short_lives:
             return told + self._give_up(
@@ -217,8 +216,7 @@ class NannyMachine:
         if event.used <= limit * self.policy.memory_fraction:
             return []
         self._kill_reason = (
-            f"killed by its nanny because it used {format_memory(event.used)} "
-            f"of its {format_memory(limit)} limit"
+            f"killed by its nanny because it used {format_memory(event.used)} of its {format_memory(limit)} limit"
         )
         return [KillWorker(self._kill_reason)]
 

@@ -13,13 +13,14 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
 import msgspec
 
 from distributed.errors import ConfigError
-from distributed.nanny.forkserver import EXIT_BUG, Work, serve
+from distributed.nanny.forkserver import EXIT_BUG
 from distributed.nanny.orders import (
     Ending,
     Exited,
@@ -34,7 +35,7 @@ from distributed.nanny.orders import (
     encode,
 )
 
-__all__ = ["ForkServer", "WorkerProcess", "describe_exit"]
+__all__ = ["ForkServer", "Listener", "Server", "WorkerProcess", "describe_exit"]
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,8 @@ class WorkerProcess:
 
 
 Listener: TypeAlias = Callable[[WorkerProcess, Report], None]
+Server: TypeAlias = Callable[[int, int], None]
+"""What a fork server's process runs: takes the descriptors of orders and reports."""
 
 
 class _Channel:
@@ -184,7 +187,7 @@ def _wires() -> tuple[socket.socket, socket.socket, int, int]:
     return ours, theirs, read_end, write_end
 
 
-def _forked(work: Work) -> _Channel:
+def _forked(server: Server) -> _Channel:
     ours, theirs, read_end, write_end = _wires()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -192,10 +195,14 @@ def _forked(work: Work) -> _Channel:
     if pid == 0:
         code = EXIT_BUG
         try:
+            # Ctrl-C reaches everybody at the terminal; what it means is the parent's to say.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             ours.close()
             os.close(read_end)
-            serve(theirs, write_end, work)
+            server(theirs.detach(), write_end)
             code = 0
+        except BaseException:  # noqa: BLE001 - nobody above: it is this process's whole life
+            traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(code)
@@ -255,12 +262,12 @@ class ForkServer:
         """The server process, None before it is started."""
         return self._channel.pid if self._channel else None
 
-    def fork(self, work: Work) -> None:
+    def fork(self, server: Server) -> None:
         """Fork the server from this very process, which must have one thread and no event loop.
 
-        ``work`` is what worker processes run, see ``forkserver.py``.
+        ``server`` is what it runs, usually ``distributed.cli.worker_process.main``.
         """
-        self._channel = _forked(work)
+        self._channel = _forked(server)
 
     def spawn(self, settings: WorkerSettings, listener: Listener) -> WorkerProcess:
         """Start a worker process; ``listener(process, report)`` is called on the loop for all that

@@ -37,9 +37,7 @@ def assign(state: State, task: Task, worker: Worker) -> None:
                 worker.free[name] -= amount
         state.changed[worker] = None
     else:
-        box.append(
-            RunTask(task.key, run, function.id, task.args, (0, task.rank), _NO_SOURCES, _NO_SIZES)
-        )
+        box.append(RunTask(task.key, run, function.id, task.args, (0, task.rank), _NO_SOURCES, _NO_SIZES))
 
 
 def _described(task: Task, function: str) -> RunTask:

@@ -19,11 +19,11 @@ __all__ = ["dispatch"]
 
 def dispatch(state: State) -> None:
     """Give workers what they have room for, then see whether idle ones should get what others wait with."""
-    changed = list(state.changed)
-    for worker in changed:
+    for worker in state.changed:
         update_room(state, worker)
     if state.suspected or state.reserved:
         place_suspects(state)
+    changed = list(state.changed)
     if state.pending:
         _serve_pending(state, changed, before_others=True)
     queue = state.anything.queue
@@ -33,15 +33,19 @@ def dispatch(state: State) -> None:
             _spread_evenly(state)
     if state.pending:
         _serve_pending(state, changed, before_others=False)
-        state.touched.clear()
     if state.rich and state.idle:
         _relieve(state)
     for worker in state.changed:
         update_room(state, worker)
     state.changed.clear()
+    state.touched.clear()
+    state.restless.clear()
 
 
 def _relieve(state: State) -> None:
+    for worker in state.restless:
+        if worker in state.idle:
+            rob(state, worker, insist=True)
     for worker in list(state.changed):
         if worker in state.idle:
             rob(state, worker)
@@ -124,8 +128,9 @@ def _place(state: State, demand: Demand, below: int | None) -> None:
         for worker in takers:
             _serve(state, worker, below, min(demand.queue.live, worker.nthreads - len(worker.processing)))
         share = -(-demand.queue.live // max(1, len(takers)))
-        for worker in takers:
-            _serve(state, worker, below, share)
+        for count in (share, state.prefetch_tasks):
+            for worker in takers:
+                _serve(state, worker, below, count if demand.queue.live else 0)
 
 
 def _serve(state: State, worker: Worker, below: int | None, count: int) -> None:

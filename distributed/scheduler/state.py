@@ -13,7 +13,12 @@ import msgspec
 
 from distributed.messages import ErrorInfo, Message, Payload, TaskOptions
 from distributed.scheduler.actions import Answer
-from distributed.scheduler.events import WorkerJoined
+from distributed.scheduler.events import (
+    RebalanceWanted,
+    ReplicateWanted,
+    RetireWanted,
+    WorkerJoined,
+)
 from distributed.scheduler.queues import ReadyQueue
 from distributed.scheduler.states import QUEUED, RELEASED, STATE_NAMES, SUSPECT
 
@@ -254,13 +259,10 @@ class Mission:
     ``pending``: (task, target) -> the holder that gives its copy up when the new one is there, or None.
     """
 
-    __slots__ = ("keys", "moved", "n", "pending", "rounds", "token", "workers")
+    __slots__ = ("event", "moved", "pending", "rounds")
 
-    def __init__(self, token: int, keys: list[str] | None = None, n: int | None = None) -> None:
-        self.token = token
-        self.keys = keys
-        self.n = n
-        self.workers: list[str] | None = None
+    def __init__(self, event: ReplicateWanted | RebalanceWanted | RetireWanted) -> None:
+        self.event = event
         self.moved = 0
         self.rounds = 0
         self.pending: dict[tuple[Task, Worker], Worker | None] = {}
@@ -303,8 +305,8 @@ class State:
         """Workers that run a suspect alone, or are being emptied for one."""
         self.stealing: dict[Task, Worker | None] = {}
         """Tasks asked back -> for whom (None: to empty a worker)."""
-        self.fetching: dict[Task, dict[Worker, Mission]] = {}
-        """Copies on their way: task -> target -> why."""
+        self.fetching: dict[Task, dict[Worker, list[Mission]]] = {}
+        """Copies on their way: task -> target -> for whom."""
         self.missions: dict[int, Mission] = {}
         self.orphans: list[Task] = []
         """Tasks with copies on their way that left memory meanwhile."""
@@ -313,8 +315,8 @@ class State:
 
         self.changed: dict[Worker, None] = {}
         self.touched: dict[Demand, None] = {}
+        self.restless: list[Worker] = []
         self.unneeded: list[Task] = []
         self.speaking: list[Peer] = []
         self.dropping: list[Worker] = []
         self.answers: list[Answer] = []
-

@@ -50,9 +50,7 @@ def rob(state: State, thief: Worker, insist: bool = False) -> None:
     update_room(state, victim)
 
 
-def _is_worth(
-    state: State, task: Task, victim: Worker, thief: Worker, unstarted: int, insist: bool
-) -> bool:
+def _is_worth(state: State, task: Task, victim: Worker, thief: Worker, unstarted: int, insist: bool) -> bool:
     if not may_receive(state, thief, task):
         return False
     function = task.function

@@ -62,11 +62,9 @@ def _reserve(state: State, limit: int) -> None:
     emptying = sum(worker.alone is None for worker in state.reserved)
     wanted = min(waiting - emptying, limit - len(state.reserved))
     for demand in state.suspected:
-        while wanted > 0:
+        for _ in range(min(wanted, demand.suspects.live)):
             candidates = [
-                worker
-                for worker in demand.eligible
-                if worker not in state.reserved and not is_closed(worker)
+                worker for worker in demand.eligible if worker not in state.reserved and not is_closed(worker)
             ]
             if not candidates:
                 break

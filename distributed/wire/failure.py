@@ -22,6 +22,7 @@ __all__ = ["RemoteTraceback", "dump_error", "load_error"]
 _LONGEST_TEXT = 20_000
 _LARGEST_EXCEPTION = 2**20
 _DEEPEST_CHAIN = 20
+_MOST_FRAMES = 100
 _OURS = str(PurePath(__file__).parent.parent)
 
 
@@ -98,7 +99,11 @@ def _chain(error: BaseException) -> list[tuple[BaseException, str]]:
 
 
 def _dump_traceback(tb: TracebackType | None) -> Any:
-    if tb is None:
+    frames, deeper = 0, tb
+    while deeper is not None:
+        frames, deeper = frames + 1, deeper.tb_next
+    # An endless recursion's is nested too deep to be pickled; its text tells the story.
+    if tb is None or frames > _MOST_FRAMES:
         return None
     import tblib  # only ever needed after a failure
 

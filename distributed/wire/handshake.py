@@ -7,10 +7,14 @@ Four fixed-size records, so nothing needs parsing::
     connector -> listener   ANSWER     word(1) proof(32)
     listener  -> connector  VERDICT    word(1)
 
-A proof is HMAC-SHA256 of the secret over a label for the side, both nonces and ``who``: it cannot be replayed (fresh
-nonces) or reflected (labels).  Challenge-response with a shared key as in ISO/IEC 9798-4, three-pass mutual.  The
-listener proves first, so that a connector never answers a stranger; a connector that does not believe the listener
-says so by the word REFUSED, so that both sides can report the same thing.
+A proof is HMAC-SHA256 of the secret over a label for the side, the whole HELLO and the listener's
+nonce: it cannot be replayed (fresh nonces) or reflected (labels).  Challenge-response with a shared
+key as in ISO/IEC 9798-4, three-pass mutual.  The listener proves first, so that a connector never
+answers a stranger; a connector that does not believe the listener says so by the word REFUSED, so
+that both sides can report the same thing.
+
+Magic and version come first in both directions and in every version, and each side looks at them
+before it reads on: so different versions can tell each other what they are.
 """
 
 from __future__ import annotations
@@ -27,11 +31,14 @@ __all__ = [
     "HELLO_SIZE",
     "MAGIC",
     "NONCE_SIZE",
+    "PREFIX_SIZE",
     "REFUSED",
     "VERSION",
-    "Listener",
     "Connector",
+    "Listener",
+    "check_prefix",
     "describe_stranger",
+    "empty_challenge",
 ]
 
 MAGIC = b"dlaunch"
@@ -40,11 +47,13 @@ NONCE_SIZE = 32
 _WHO_SIZE = 120
 _PROOF_SIZE = 32
 _PREFIX = MAGIC + bytes([VERSION])
-HELLO_SIZE = len(_PREFIX) + NONCE_SIZE + _WHO_SIZE
-CHALLENGE_SIZE = len(_PREFIX) + NONCE_SIZE + _PROOF_SIZE
+PREFIX_SIZE = len(_PREFIX)
+HELLO_SIZE = PREFIX_SIZE + NONCE_SIZE + _WHO_SIZE
+CHALLENGE_SIZE = PREFIX_SIZE + NONCE_SIZE + _PROOF_SIZE
 ANSWER_SIZE = 1 + _PROOF_SIZE
 ACCEPTED = b"\x01"
 REFUSED = b"\x00"
+_HTTP_VERBS = {b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"DELETE", b"PATCH"}
 
 
 def _proof(secret: bytes, side: bytes, hello: bytes, nonce: bytes) -> bytes:
@@ -53,22 +62,32 @@ def _proof(secret: bytes, side: bytes, hello: bytes, nonce: bytes) -> bytes:
 
 def describe_stranger(start: bytes) -> str:
     """Say in words what the first bytes of somebody who does not speak our protocol look like."""
-    if start.split(b" ", 1)[0] in {b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"DELETE"}:
+    if start.split(b" ", 1)[0] in _HTTP_VERBS or start[:5] == b"HTTP/":
         return "speaks HTTP"
-    if start[:2] == b"\x16\x03":
+    if start[:2] in (b"\x16\x03", b"\x15\x03"):
         return "speaks TLS"
     if start[:4] == b"SSH-":
         return "speaks SSH"
     return f"sent {start[:8]!r}, which is not a dlaunch hello"
 
 
-def _check_prefix(record: bytes) -> None:
-    if record[:7] != MAGIC:
+def check_prefix(record: bytes) -> None:
+    """Look at the first ``PREFIX_SIZE`` bytes that a peer sent.
+
+    Raises AuthenticationError if it does not speak this protocol in this version.
+    """
+    if record[: len(MAGIC)] != MAGIC:
         raise AuthenticationError(f"the peer {describe_stranger(record)}")
-    if record[7] != VERSION:
+    if (version := record[len(MAGIC)]) != VERSION:
         raise AuthenticationError(
-            f"the peer speaks protocol version {record[7]}, this side version {VERSION}: use the same dlaunch on both"
+            f"the peer speaks protocol version {version}, this side version {VERSION}: "
+            "use the same dlaunch on both"
         )
+
+
+def empty_challenge() -> bytes:
+    """Return a CHALLENGE that proves nothing: it only tells a peer of another version what it met."""
+    return _PREFIX + bytes(NONCE_SIZE + _PROOF_SIZE)
 
 
 class Connector:
@@ -84,7 +103,7 @@ class Connector:
 
         Raises AuthenticationError if the listener does not speak this protocol.
         """
-        _check_prefix(challenge)
+        check_prefix(challenge)
         nonce, proof = challenge[8 : 8 + NONCE_SIZE], challenge[8 + NONCE_SIZE :]
         if not hmac.compare_digest(proof, _proof(self._secret, b"listener", self.hello, nonce)):
             return REFUSED + bytes(_PROOF_SIZE), False
@@ -92,30 +111,33 @@ class Connector:
 
 
 class Listener:
-    """The side that was connected to.  ``nonce``: 32 random bytes."""
+    """The side that was connected to.  ``nonce``: 32 random bytes; ``hello``: what it received.
 
-    def __init__(self, secret: bytes, nonce: bytes) -> None:
+    Raises AuthenticationError if the peer does not speak this protocol.
+    """
+
+    def __init__(self, secret: bytes, nonce: bytes, hello: bytes) -> None:
+        check_prefix(hello)
         self._secret = secret
         self._nonce = nonce
-        self._hello = b""
+        self._hello = hello
 
     @property
     def who(self) -> str:
-        """What the connector says of itself, made safe for a log line; not proved before ``accepts``."""
-        text = self._hello[8 + NONCE_SIZE :].rstrip(b"\0").decode("utf-8", "replace")
+        """What the connector says of itself, made safe for a log line.
+
+        Not proved before ``accepts``.
+        """
+        text = self._hello[PREFIX_SIZE + NONCE_SIZE :].rstrip(b"\0").decode("utf-8", "replace")
         return "".join(c if c.isprintable() else "?" for c in text)
 
-    def challenge(self, hello: bytes) -> bytes:
-        """Return the CHALLENGE for a HELLO; raises AuthenticationError if the peer does not speak this protocol."""
-        _check_prefix(hello)
-        self._hello = hello
-        return _PREFIX + self._nonce + _proof(self._secret, b"listener", hello, self._nonce)
-
-    def challenge_prefix(self) -> bytes:
-        """Return a CHALLENGE that proves nothing: it only tells a peer of another version what it met."""
-        return _PREFIX + bytes(NONCE_SIZE + _PROOF_SIZE)
+    def challenge(self) -> bytes:
+        """Return the CHALLENGE that answers the HELLO."""
+        return _PREFIX + self._nonce + self._prove(b"listener")
 
     def accepts(self, answer: bytes) -> bool:
-        """Whether the ANSWER proves that the connector holds the secret (compared in constant time)."""
-        expected = ACCEPTED + _proof(self._secret, b"connector", self._hello, self._nonce)
-        return hmac.compare_digest(answer, expected)
+        """Whether the ANSWER proves that the connector holds the secret (in constant time)."""
+        return hmac.compare_digest(answer, ACCEPTED + self._prove(b"connector"))
+
+    def _prove(self, side: bytes) -> bytes:
+        return _proof(self._secret, side, self._hello, self._nonce)

@@ -100,15 +100,5 @@ class Leave(msgspec.Struct):
 
 
 Action: TypeAlias = (
-    LearnFunctions
-    | Keep
-    | Drop
-    | Execute
-    | Withdraw
-    | Fetch
-    | Pause
-    | Resume
-    | SendScheduler
-    | Answer
-    | Leave
+    LearnFunctions | Keep | Drop | Execute | Withdraw | Fetch | Pause | Resume | SendScheduler | Answer | Leave
 )

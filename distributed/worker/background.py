@@ -41,13 +41,9 @@ async def in_thread(function: Callable[..., T], *args: Any) -> T:
             problem = error
         except BaseException as error:  # noqa: BLE001 - user code
             # A future must not carry SystemExit or KeyboardInterrupt: they would end the loop.
-            problem = RuntimeError(f"{type(error).__name__}: {error}").with_traceback(
-                error.__traceback__
-            )
+            problem = RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(settle, result, problem)
 
-    threading.Thread(
-        target=work, name=f"background-{getattr(function, '__name__', 'call')}", daemon=True
-    ).start()
+    threading.Thread(target=work, name=f"background-{getattr(function, '__name__', 'call')}", daemon=True).start()
     return await future

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 EXIT_DEATH_TIMEOUT = 3
 _EXECUTOR_CLOSE_S = 0.5
-_PACKAGES = ("distributed", "msgspec", "cloudpickle", "tornado", "numpy", "pandas")
+_PACKAGES = ("distributed", "msgspec", "cloudpickle", "numpy", "pandas")
 
 
 def _usable_cores() -> int:
@@ -209,14 +209,10 @@ class Worker(Operations):
 
     def _make_parts(self) -> None:
         """Make what depends on the address, which is known only now."""
-        self.machine = WorkerMachine(
-            self.address, resources=self.worker_resources, memory_limit=self.memory_limit
-        )
+        self.machine = WorkerMachine(self.address, resources=self.worker_resources, memory_limit=self.memory_limit)
         self.make_directory(self._local_parent)
         self.runner = TaskRunner(self.data, self.address, worker=self)
-        self.executor = Executor(
-            self.ncores, self.runner, self._wake, name=f"task-{self.name or self.port}"
-        )
+        self.executor = Executor(self.ncores, self.runner, self._wake, name=f"task-{self.name or self.port}")
 
     def _describe(self) -> dict[str, Any]:
         return {
@@ -237,9 +233,7 @@ class Worker(Operations):
         self._membership = membership
         self.name = membership.name
         self._registered.set()
-        logger.info(
-            "registered with the scheduler at %s as %s", membership.address, membership.name
-        )
+        logger.info("registered with the scheduler at %s as %s", membership.address, membership.name)
         self._schedule_beat()
         if membership.messages:
             self.handle(events.SchedulerMessages(membership.messages))
@@ -300,9 +294,7 @@ class Worker(Operations):
         if not outcomes:
             return
         if self._stdio is not None and (closed := self._stdio.repair()):
-            logger.warning(
-                "a task closed the descriptors %s of this process; they are open again", closed
-            )
+            logger.warning("a task closed the descriptors %s of this process; they are open again", closed)
         try:
             self.handle(events.Executed(outcomes))
         except Exception as error:  # noqa: BLE001 - a callback of the loop: nobody above would end us
@@ -312,9 +304,7 @@ class Worker(Operations):
         if self._beat is not None:
             self._beat.cancel()
         assert self._membership is not None
-        self._beat = asyncio.get_running_loop().call_later(
-            self._membership.heartbeat_s, self._heartbeat
-        )
+        self._beat = asyncio.get_running_loop().call_later(self._membership.heartbeat_s, self._heartbeat)
 
     def _heartbeat(self) -> None:
         self.handle(events.MemoryMeasured(resident_bytes(), self.executor.executing))

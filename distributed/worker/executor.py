@@ -34,9 +34,7 @@ class Executor:
     thread.
     """
 
-    def __init__(
-        self, nthreads: int, run: Runner, wake: Callable[[], None], name: str = "task"
-    ) -> None:
+    def __init__(self, nthreads: int, run: Runner, wake: Callable[[], None], name: str = "task") -> None:
         self._nthreads = nthreads
         self._run = run
         self._wake = wake
@@ -127,9 +125,7 @@ class Executor:
         if self._idle:
             self._more.notify(wanted)
         for _ in range(min(self._nthreads - len(self._threads), wanted - self._idle)):
-            thread = threading.Thread(
-                target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True
-            )
+            thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
 

@@ -41,9 +41,7 @@ class Fetches:
 
     __slots__ = ("_bytes_limit", "_peers_limit", "_startable", "busy", "queues", "wants")
 
-    def __init__(
-        self, peers_limit: int = PEERS_AT_ONCE, bytes_limit: int = BYTES_PER_REQUEST
-    ) -> None:
+    def __init__(self, peers_limit: int = PEERS_AT_ONCE, bytes_limit: int = BYTES_PER_REQUEST) -> None:
         self._peers_limit = peers_limit
         self._bytes_limit = bytes_limit
         self.wants: dict[str, _Want] = {}
@@ -156,17 +154,11 @@ class Fetches:
         """Check that the state agrees with itself.  For tests; raises AssertionError."""
         for peer, queue in self.queues.items():
             assert queue, f"{peer} has an empty queue"
-            assert all(self.wants[key].peer == peer for key in queue), (
-                f"{peer} queues keys wanted elsewhere"
-            )
-            assert (peer in self._startable) == (peer not in self.busy), (
-                f"{peer} is startable and busy, or neither"
-            )
+            assert all(self.wants[key].peer == peer for key in queue), f"{peer} queues keys wanted elsewhere"
+            assert (peer in self._startable) == (peer not in self.busy), f"{peer} is startable and busy, or neither"
         assert set(self._startable) <= set(self.queues), "a startable peer has nothing to be asked"
         for key, want in self.wants.items():
             at = key in self.queues.get(want.peer, ()) or key in self.busy.get(want.peer, ())
             assert at, f"{key} is wanted and asked nowhere"
-            assert not {want.peer} & {*want.holders, *want.tried}, (
-                f"{key} lists its present peer twice"
-            )
+            assert not {want.peer} & {*want.holders, *want.tried}, f"{key} lists its present peer twice"
         assert len(self.busy) <= self._peers_limit

@@ -37,9 +37,7 @@ class LocalDirectory:
                 value=where,
             ) from error
 
-    def upload(
-        self, filename: str, data: bytes | bytearray | memoryview, load: bool = True
-    ) -> list[str]:
+    def upload(self, filename: str, data: bytes | bytearray | memoryview, load: bool = True) -> list[str]:
         """Write a file into the folder; return the names of the modules that were imported from it.
 
         ``.py`` files and the top-level modules of ``.zip``, ``.egg`` and ``.whl`` archives are

@@ -34,9 +34,7 @@ class Membership:
     ``messages`` came right behind the reply.
     """
 
-    def __init__(
-        self, connection: Connection, address: str, reply: dict[str, Any], messages: list[Message]
-    ) -> None:
+    def __init__(self, connection: Connection, address: str, reply: dict[str, Any], messages: list[Message]) -> None:
         self.connection = connection
         self.address = address
         self.scheduler_id: str = reply["id"]
@@ -135,9 +133,7 @@ class SchedulerSeeker:
         """Join at one address; return why it could not be reached.  A refusal is raised."""
         connection: Connection | None = None
         try:
-            connection = await connect(
-                address, secret=self._secret, timeout_s=self._connect_timeout_s, role="worker"
-            )
+            connection = await connect(address, secret=self._secret, timeout_s=self._connect_timeout_s, role="worker")
             return await asyncio.wait_for(self._register(connection, address), _REPLY_TIMEOUT_S)
         except BaseException as error:
             if connection is not None:
@@ -152,14 +148,10 @@ class SchedulerSeeker:
         connection.send(Request("register_worker", self._describe(), 1))
         reply, *messages = await connection.read()
         if not isinstance(reply, Reply):
-            raise RemoteProtocolError(
-                f"{address} answered our registration by {type(reply).__name__}"
-            )
+            raise RemoteProtocolError(f"{address} answered our registration by {type(reply).__name__}")
         if reply.error is not None:
             problem = load_error(reply.error)
-            raise ConfigError(
-                f"the scheduler at {address} refuses this worker: {problem}"
-            ) from problem
+            raise ConfigError(f"the scheduler at {address} refuses this worker: {problem}") from problem
         membership = Membership(connection, address, reply.result, messages)
         self._scheduler_id = membership.scheduler_id
         return membership

@@ -63,9 +63,7 @@ class _Waiting:
 class WorkerMachine:
     """The state of the worker at ``address``; ``memory_limit`` in bytes, 0 for none."""
 
-    def __init__(
-        self, address: str, *, resources: Mapping[str, float] | None = None, memory_limit: int = 0
-    ) -> None:
+    def __init__(self, address: str, *, resources: Mapping[str, float] | None = None, memory_limit: int = 0) -> None:
         self.address = address
         self.memory_limit = memory_limit
         self.paused = False
@@ -122,9 +120,7 @@ class WorkerMachine:
         for message in event.messages:
             handler = on_message.get(type(message))
             if handler is None:
-                raise RemoteProtocolError(
-                    f"a scheduler sends no {type(message).__name__} to a worker"
-                )
+                raise RemoteProtocolError(f"a scheduler sends no {type(message).__name__} to a worker")
             handler(message, batch)
 
     def _add_function(self, message: AddFunction, batch: Batch) -> None:
@@ -163,9 +159,7 @@ class WorkerMachine:
     def _wait(self, task: RunTask, missing: list[str], batch: Batch) -> None:
         here = {key for key in missing if self._current(key) is not None}
         sources = {key: self._others(task.who_has[key]) for key in missing if key not in here}
-        nowhere = [
-            key for key, holders in sources.items() if not holders and key not in self.fetches
-        ]
+        nowhere = [key for key, holders in sources.items() if not holders and key not in self.fetches]
         if nowhere:
             self._give_back(task, {key: task.who_has[key] for key in nowhere}, batch)
             return
@@ -421,9 +415,7 @@ class WorkerMachine:
 
     def _closing(self, event: events.Closing, batch: Batch) -> None:
         self.closing = True
-        unstarted = [waiting.task for waiting in self.waiting.values()] + list(
-            self.resources.blocked.values()
-        )
+        unstarted = [waiting.task for waiting in self.waiting.values()] + list(self.resources.blocked.values())
         for task in unstarted:
             self._forget_unstarted(task)
             batch.messages.append(TaskReturned(task.key, task.run))
@@ -440,20 +432,14 @@ class WorkerMachine:
             assert waiting.task.key == key
             assert waiting.missing, f"{key} waits for nothing"
             for needed in waiting.missing:
-                assert key in self.needed_by[needed], (
-                    f"{needed} does not know that {key} waits for it"
-                )
+                assert key in self.needed_by[needed], f"{needed} does not know that {key} waits for it"
         for needed, dependents in self.needed_by.items():
             assert dependents, f"{needed} is needed by nobody"
-            assert needed in self.fetches or self._current(needed) is not None, (
-                f"{needed} will never come"
-            )
+            assert needed in self.fetches or self._current(needed) is not None, f"{needed} will never come"
             for key in dependents:
                 assert needed in self.waiting[key].missing, f"{key} does not wait for {needed}"
         for key in self.asked:
-            assert key in self.fetches or self._current(key) is not None, (
-                f"{key} was asked for and will never come"
-            )
+            assert key in self.fetches or self._current(key) is not None, f"{key} was asked for and will never come"
         for key in self.fetches.wants:
             assert key in self.needed_by or key in self.asked, f"{key} is fetched for nobody"
         assert set(self.made) <= set(self.held), "a run made a key that is not held"

@@ -16,9 +16,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 def resident_bytes() -> int:
     """Return the resident memory of this process in bytes (0 if the system does not tell)."""
     if _ON_LINUX:
-        with open(
-            _STATM, "rb"
-        ) as file:  # opened each time: a descriptor kept over a fork would tell of the parent
+        with open(_STATM, "rb") as file:  # opened each time: a descriptor kept over a fork would tell of the parent
             return int(file.read().split()[1]) * _PAGE
     import psutil  # only where there is no /proc
 

@@ -80,9 +80,7 @@ class Operations(Daemon):
             if not isinstance(payload, bytes | list):
                 raise TypeError(f"the data of {key} is {type(payload).__name__}, not a payload")
         sizes = {key: payload_nbytes(payload) for key, payload in data.items()}
-        self.handle(
-            events.DataReceived(sizes, {key: Pickled(payload) for key, payload in data.items()})
-        )
+        self.handle(events.DataReceived(sizes, {key: Pickled(payload) for key, payload in data.items()}))
         return {"status": "OK", "nbytes": sizes}
 
     @operation
@@ -128,7 +126,5 @@ class Operations(Daemon):
             raise TypeError(f"the data of {filename} is {type(content).__name__}, not bytes")
         loaded = await in_thread(self._directory.upload, filename, content, load)
         self.runner.forget_loaded()
-        logger.info(
-            "took the file %s%s", filename, f" and imported {', '.join(loaded)}" if loaded else ""
-        )
+        logger.info("took the file %s%s", filename, f" and imported {', '.join(loaded)}" if loaded else "")
         return {"status": "OK", "nbytes": len(content), "loaded": loaded}

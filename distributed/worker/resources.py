@@ -52,8 +52,4 @@ class Resources:
 
     def _wanted(self, task: RunTask) -> dict[str, float]:
         totals = self._totals
-        return {
-            name: min(amount, totals[name])
-            for name, amount in (task.resources or {}).items()
-            if name in totals
-        }
+        return {name: min(amount, totals[name]) for name, amount in (task.resources or {}).items() if name in totals}

@@ -117,9 +117,7 @@ class TaskRunner:
     def _load_function(self, function: str) -> Callable[..., Any]:
         payload = self._payloads.get(function)
         if payload is None:
-            raise TaskError(
-                f"the function {function} was never sent to this worker", worker=self._address
-            )
+            raise TaskError(f"the function {function} was never sent to this worker", worker=self._address)
         try:
             loaded: Callable[..., Any] = loads(payload)
         except Exception as error:
@@ -140,9 +138,7 @@ class TaskRunner:
                 raise self._cannot_load(f"the input {key}", error) from error
         return data
 
-    def _load_arguments(
-        self, task: RunTask, data: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _load_arguments(self, task: RunTask, data: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         try:
             return loads_call(task.args, data)
         except Exception as error:
@@ -159,9 +155,7 @@ class TaskRunner:
 
     def _finished(self, task: RunTask, value: Any, start: float) -> Outcome:
         if value is None:
-            message = TaskFinished(
-                task.key, task.run, _SIZEOF_NONE, perf_counter() - start, "NoneType", _NONE
-            )
+            message = TaskFinished(task.key, task.run, _SIZEOF_NONE, perf_counter() - start, "NoneType", _NONE)
             return task, message, None
         nbytes = safe_sizeof(value)
         result: Payload | None = None
@@ -172,7 +166,5 @@ class TaskRunner:
                 raise unpicklable(task.key, value, error) from error
             if (length := payload_nbytes(result)) > LARGEST_INLINE:
                 nbytes, result = length, None  # the estimate was wrong
-        message = TaskFinished(
-            task.key, task.run, nbytes, perf_counter() - start, type(value).__name__, result
-        )
+        message = TaskFinished(task.key, task.run, nbytes, perf_counter() - start, type(value).__name__, result)
         return task, message, value

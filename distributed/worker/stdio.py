@@ -25,8 +25,9 @@ class StdioGuard:
 
     def __init__(self) -> None:
         null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 0)
-        os.close(null)
+        if null != 0:
+            os.dup2(null, 0)
+            os.close(null)
         for number in (1, 2):
             if _is_closed(number):
                 os.dup2(0, number)

@@ -27,9 +27,7 @@ _SLOWEST_BYTES_PER_S = 1_000_000
 _QUICK = frozenset({int, float, bool, complex, type(None), str, bytes, bytearray})
 
 
-async def fetch(
-    pool: ConnectionPool, address: str, keys: list[str], nbytes: int = 0
-) -> Fetched | PeerFailed:
+async def fetch(pool: ConnectionPool, address: str, keys: list[str], nbytes: int = 0) -> Fetched | PeerFailed:
     """Ask the worker at ``address`` for copies of ``keys``, about ``nbytes`` together.  Never
     raises.
 

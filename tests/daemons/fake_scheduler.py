@@ -1,4 +1,4 @@
-"""A scheduler of a few lines that computes by itself, for tests of the client's side of the protocol."""
+"""A small scheduler that computes by itself, for tests of the client's side of the protocol."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ SECRET = b"s" * 32
 
 
 class FakeScheduler(Daemon):
-    """Runs each task when it is submitted, or when ``step`` is called if ``held``; keeps all that it was sent.
+    """Runs each task when it is submitted, or when ``step`` is called if ``held``.
+
+    Keeps all that it was sent in ``received``.
 
     With ``inline=False`` results do not ride along: they are "at" the scheduler's own address.
     """
@@ -51,9 +53,7 @@ class FakeScheduler(Daemon):
         self.unreachable = False
 
     @stream_operation
-    async def register_client(
-        self, connection: Connection, request_id: int, *, client: str
-    ) -> None:
+    async def register_client(self, connection: Connection, request_id: int, *, client: str) -> None:
         """Serve one client."""
         connection.send(Reply(request_id, {"id": self.id, "client": client}))
         self.connections.append(connection)
@@ -72,27 +72,25 @@ class FakeScheduler(Daemon):
             connection.send(await self.answer(message))
         elif isinstance(message, SubmitTasks):
             self.functions.update({k: loads(v) for k, v in message.functions.items()})
-            for spec in message.tasks:
-                self.specs[spec.key] = spec
-                self.todo.append(spec)
-            if not self.held:
-                self.step()
+            self.specs.update({spec.key: spec for spec in message.tasks})
+            self.todo += message.tasks
         elif isinstance(message, RetryKeys):
             self.todo += [self.specs[key] for key in message.keys]
-            if not self.held:
-                self.step()
+        elif isinstance(message, WantKeys):
+            connection.send(*filter(None, map(self._news, message.keys)))
         elif isinstance(message, CancelKeys):
             self.todo = [spec for spec in self.todo if spec.key not in message.keys]
             connection.send(*[KeyCancelled(key) for key in message.keys])
-        elif isinstance(message, WantKeys):
-            for key in message.keys:
-                if key in self.data:
-                    connection.send(self._in_memory(key))
-                elif key not in self.specs:
-                    connection.send(KeyCancelled(key, "it is unknown here"))
         elif isinstance(message, ReleaseKeys):
             for key in message.keys:
                 self.data.pop(key, None)
+        if not self.held:
+            self.step()
+
+    def _news(self, key: str) -> Any:
+        if key in self.data:
+            return self._in_memory(key)
+        return None if key in self.specs else KeyCancelled(key, "it is unknown here")
 
     def step(self) -> None:
         """Run all that waits."""
@@ -105,7 +103,7 @@ class FakeScheduler(Daemon):
         try:
             args, kwargs = loads_call(spec.args, self.data)
             self.data[spec.key] = self.functions[spec.function](*args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a task may raise anything
             return KeyErred(spec.key, dump_error(error, worker=self.address))
         return self._in_memory(spec.key)
 

@@ -57,9 +57,7 @@ class NotingScheduler(Daemon):
         known |= {"resources": resources, "nanny": nanny, "job_id": job_id}
         self.workers[address] = known
         self.registrations += 1
-        connection.send(
-            Reply(request_id, {"id": self.id, "name": name or address, "heartbeat_s": 10.0})
-        )
+        connection.send(Reply(request_id, {"id": self.id, "name": name or address, "heartbeat_s": 10.0}))
         try:
             while True:
                 for message in await connection.read():

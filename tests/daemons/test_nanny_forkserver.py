@@ -13,7 +13,8 @@ from tests.daemons.nannybed import children, gone, is_alive, program
 
 # A process with workers that do what their job_id says; every line on its stdout is one report.
 PROGRAM = """
-import asyncio, json, os, signal, sys, time
+import asyncio, json, os, signal, socket, sys, time
+from distributed.nanny.forkserver import serve
 from distributed.nanny.orders import Ending, Listening, WorkerSettings
 from distributed.nanny.processes import ForkServer
 
@@ -57,7 +58,7 @@ async def main(jobs):
 
 server = ForkServer()
 if __name__ == "__main__":
-    server.fork(work)
+    server.fork(lambda orders, reports: serve(socket.socket(fileno=orders), reports, work))
     print(server.pid, flush=True)
     async def run():
         await main(json.loads(sys.argv[1]))

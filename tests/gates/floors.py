@@ -49,6 +49,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("launchers/launcher.py", "daemons"),
     # logic
     ("distributed/calls.py", "logic"),
+    ("distributed/operations.py", "logic"),
     ("distributed/wire/*", "logic"),
     ("distributed/scheduler/*", "logic"),
     ("distributed/worker/batch.py", "logic"),
@@ -69,7 +70,9 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("distributed/coexistence.py", "io"),
     ("distributed/comm.py", "io"),
     ("distributed/config.py", "io"),
+    ("distributed/connection.py", "io"),
     ("distributed/daemon.py", "io"),
+    ("distributed/listener.py", "io"),
     ("distributed/logs.py", "io"),
     # Starts the programs of a cluster on this machine, as a launcher would: processes, no daemon.
     ("distributed/local.py", "io"),

@@ -5,6 +5,7 @@ life, when everybody answers, nothing may be left undone.
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import time
@@ -26,7 +27,7 @@ from distributed.messages import (
     TaskMissingData,
     TaskReturned,
 )
-from distributed.worker import actions, events
+from distributed.worker import events
 from distributed.worker.fetches import PEERS_AT_ONCE
 from distributed.worker.machine import WorkerMachine
 
@@ -65,42 +66,42 @@ class World:
 
     def _take(self, found):
         for action in found:
-            getattr(self, f"_{type(action).__name__}")(action)
+            getattr(self, f"on_{type(action).__name__.lower()}")(action)
 
-    def _LearnFunctions(self, action):
+    def on_learnfunctions(self, action):
         raise AssertionError("no functions were sent")
 
-    def _Keep(self, action):
+    def on_keep(self, action):
         assert action.values.keys() == action.sizes.keys()
         self.store.update(action.sizes)
 
-    def _Drop(self, action):
+    def on_drop(self, action):
         for key in action.keys:
             del self.store[key]
 
-    def _Execute(self, action):
+    def on_execute(self, action):
         assert not self.machine.closing
         self.queued.extend(action.tasks)
 
-    def _Withdraw(self, action):
+    def on_withdraw(self, action):
         taken = [task for task in action.tasks if any(task is queued for queued in self.queued)]
         self.queued = [q for q in self.queued if not any(q is task for task in taken)]
         if taken:
             self._take(self.machine.handle(events.Withdrawn(taken)))
 
-    def _Fetch(self, action):
+    def on_fetch(self, action):
         assert not self.paused
         assert action.address != ME
         assert action.address not in self.requests, "two requests to one peer at a time"
         self.requests[action.address] = action.keys
 
-    def _Pause(self, action):
+    def on_pause(self, action):
         self.paused = True
 
-    def _Resume(self, action):
+    def on_resume(self, action):
         self.paused = False
 
-    def _SendScheduler(self, action):
+    def on_sendscheduler(self, action):
         for message in action.messages:
             if isinstance(message, ANSWERS):
                 run = message.key, message.run
@@ -132,7 +133,8 @@ class World:
         batch = []
         for _ in range(self.random.choice([1, 1, 2, 5])):
             if self.sent and self.random.random() < 0.15:
-                batch.append(self.random.choice(self.sent))  # a duplicate, or late
+                # A duplicate, or late; what comes over a wire is always an object of its own.
+                batch.append(copy.copy(self.random.choice(self.sent)))
             else:
                 batch.append(self._new_message())
         # What is owed is decided in the order in which the machine reads.
@@ -255,11 +257,11 @@ class World:
 
     def close(self):
         said = []
-        self._SendScheduler = lambda action: said.extend(action.messages)
-        self._Execute = None
+        self.on_sendscheduler = lambda action: said.extend(action.messages)
         self.happen(events.Closing("end of the story"))
         assert said[-1] == Goodbye("end of the story")
-        started = {(task.key, task.run) for task in self.running}
+        active = self.machine.active
+        started = {(t.key, t.run) for t in self.running if active.get(t.key) is t}
         returned = {(m.key, m.run) for m in said if isinstance(m, TaskReturned)}
         assert returned == set(self.owed) - started
 

@@ -148,9 +148,7 @@ def test_a_later_start_that_fails_is_tried_again():
 def test_a_worker_that_ends_by_itself_takes_the_nanny_with_it(code):
     machine = running()
     reason = f"exit code {code}: the scheduler is gone"
-    assert machine.handle(events.WorkerExited(5.0, code, reason)) == [
-        actions.EndNanny(reason, code)
-    ]
+    assert machine.handle(events.WorkerExited(5.0, code, reason)) == [actions.EndNanny(reason, code)]
     assert machine.state == "stopped"
 
 

@@ -271,9 +271,7 @@ def test_memory_pauses_with_hysteresis_and_stops_fetching():
 
 
 def test_without_a_limit_memory_never_pauses(worker):
-    assert worker.handle(events.MemoryMeasured(10**15, 0)) == [
-        actions.SendScheduler([Heartbeat(0, 10**15, False)])
-    ]
+    assert worker.handle(events.MemoryMeasured(10**15, 0)) == [actions.SendScheduler([Heartbeat(0, 10**15, False)])]
 
 
 def test_closing_returns_what_has_not_started_and_says_goodbye_last(worker):

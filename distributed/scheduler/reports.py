@@ -1,0 +1,269 @@
+"""What workers say.
+
+An answer about a run that is not the task's current one is stale and changes nothing; so is all about unknown keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from distributed.messages import (
+    CancelTask,
+    DataAdded,
+    DataDropped,
+    FetchFailed,
+    Goodbye,
+    Heartbeat,
+    KeyInMemory,
+    Message,
+    TaskErred,
+    TaskFinished,
+    TaskMissingData,
+    TaskReturned,
+)
+from distributed.scheduler.assign import assign
+from distributed.scheduler.copies import accuse, copy_arrived, copy_failed
+from distributed.scheduler.failures import unreachable_error
+from distributed.scheduler.placement import SHORTEST_S
+from distributed.scheduler.state import Function, State, Task, Worker
+from distributed.scheduler.states import MEMORY, WAITING
+from distributed.scheduler.stealing import may_receive
+from distributed.scheduler.transitions import (
+    add_copy,
+    complete,
+    drop,
+    fail,
+    outbox,
+    reconsider,
+    recover,
+    relax,
+    remove_copy,
+    trouble_of,
+    unassign,
+)
+
+__all__ = ["ALLOWED", "take_reports"]
+
+MISSED_LIMIT = 10
+"""So often in a row a task may find its dependencies out of reach."""
+MEMORABLE = 20
+"""The mean duration of a function is that of about so many last tasks."""
+LONGEST_S = 1e7
+
+
+def take_reports(state: State, worker: Worker, messages: Sequence[Message]) -> None:
+    """Take a batch from a worker; runs of finished tasks go together."""
+    finished: list[TaskFinished] = []
+    for message in messages:
+        if type(message) is TaskFinished:
+            finished.append(message)
+            continue
+        if finished:
+            _finished(state, worker, finished)
+            finished = []
+        _HANDLERS[type(message)](state, worker, message)
+    if finished:
+        _finished(state, worker, finished)
+
+
+# -- ends of tasks ----------------------------------------------------------------------------------------------
+
+
+def _current(state: State, worker: Worker, key: str, run: int) -> Task | None:
+    """The task, if this worker has it and this run of it is the one that counts."""
+    task = state.tasks.get(key)
+    if task is None or task.run != run or task.place is not worker:
+        return None
+    return task
+
+
+def _finished(state: State, worker: Worker, messages: list[TaskFinished]) -> None:
+    state.changed[worker] = None
+    function: Function | None = None
+    count, total_s = 0, 0.0
+    for message in messages:
+        task = _current(state, worker, message.key, message.run)
+        if task is None:
+            _stale(state, worker, message)
+            continue
+        if task.function is not function:
+            if function is not None:
+                _learn_duration(function, count, total_s)
+            function, count, total_s = task.function, 0, 0.0
+        count += 1
+        if 0.0 < message.duration_s < LONGEST_S:
+            total_s += message.duration_s
+        _succeed(state, task, worker, message)
+    if function is not None:
+        _learn_duration(function, count, total_s)
+
+
+def _succeed(state: State, task: Task, worker: Worker, message: TaskFinished) -> None:
+    function = task.function
+    assert function is not None
+    if task.trouble is not None or state.stealing or task.demand is not state.anything:
+        unassign(state, task)
+        task.trouble = None
+    else:
+        # What unassign would do, without what this task does not have.
+        worker.busy_s -= worker.processing.pop(task)
+        task.place = None
+        task.run = 0
+    type_name = message.type_name
+    if type_name == function.type_name:
+        type_name = function.type_name  # one string for all of them
+    else:
+        function.type_name = type_name
+    nbytes = max(0, message.nbytes)
+    complete(
+        state,
+        task,
+        worker,
+        KeyInMemory(task.key, type_name, nbytes, worker.addresses, message.result),
+    )
+    if task.dependencies:
+        relax(state, task)
+
+
+def _learn_duration(function: Function, count: int, total_s: float) -> None:
+    samples = min(function.samples, MEMORABLE)
+    known_s = function.duration_s * samples
+    function.duration_s = max(SHORTEST_S, (known_s + total_s) / (samples + count))
+    function.samples += count
+
+
+def _stale(state: State, worker: Worker, message: TaskFinished) -> None:
+    """A result that nobody waits for, unless it is one that we know: the worker should not keep it."""
+    task = state.tasks.get(message.key)
+    if task is None or (task not in worker.data and task.place is not worker):
+        outbox(state, worker).append(CancelTask(message.key, message.run))
+
+
+def _erred(state: State, worker: Worker, message: TaskErred) -> None:
+    task = _current(state, worker, message.key, message.run)
+    if task is None:
+        return
+    unassign(state, task)
+    trouble = trouble_of(task)
+    trouble.deaths = ()  # whoever raises has not killed
+    if trouble.retries is None:
+        trouble.retries = task.options.retries if task.options is not None else 0
+    if trouble.retries > 0:
+        trouble.retries -= 1
+        reconsider(state, task)
+    else:
+        task.state = WAITING
+        fail(state, task, message.error)
+
+
+def _returned(state: State, worker: Worker, message: TaskReturned) -> None:
+    task = _current(state, worker, message.key, message.run)
+    if task is None:
+        return
+    thief = state.stealing.get(task)
+    unassign(state, task)
+    ready = all(dependency.state == MEMORY for dependency in task.dependencies)
+    suspected = task.trouble is not None and task.trouble.deaths
+    if thief is not None and ready and not suspected and may_receive(state, thief, task):
+        assign(state, task, thief)
+        state.changed[thief] = None
+    else:
+        reconsider(state, task)
+
+
+def _missing(state: State, worker: Worker, message: TaskMissingData) -> None:
+    task = _current(state, worker, message.key, message.run)
+    if task is None:
+        return
+    unassign(state, task)
+    trouble = trouble_of(task)
+    trouble.missed += 1
+    gone = accuse(state, message.missing, worker)
+    if trouble.missed >= MISSED_LIMIT:
+        task.state = WAITING
+        fail(state, task, unreachable_error(task.key, message.missing, trouble.missed))
+    else:
+        reconsider(state, task)
+    recover(state, gone)
+
+
+# -- data -------------------------------------------------------------------------------------------------------
+
+
+def _added(state: State, worker: Worker, message: DataAdded) -> None:
+    for key in message.data:
+        task = state.tasks.get(key)
+        if task is not None and task.place is worker:
+            continue  # it computes the key anew, which takes the old copy's place
+        if task is None or task.state != MEMORY:
+            drop(state, worker, key)
+        elif task in worker.data:
+            copy_arrived(state, task, worker)
+        elif _is_expected(state, task, worker):
+            add_copy(task, worker)
+            copy_arrived(state, task, worker)
+        else:
+            drop(state, worker, key)
+
+
+def _is_expected(state: State, task: Task, worker: Worker) -> bool:
+    """Whether the worker has a reason to hold a copy; else it may be of an older task of the same key."""
+    if worker in state.fetching.get(task, ()):
+        return True
+    dependents = task.dependents
+    if not dependents:
+        return False
+    if len(dependents) < len(worker.processing):
+        return any(dependent.place is worker for dependent in dependents)
+    return any(task in processing.dependencies for processing in worker.processing)
+
+
+def _dropped(state: State, worker: Worker, message: DataDropped) -> None:
+    gone = []
+    for key in message.keys:
+        task = state.tasks.get(key)
+        if task is not None and task in worker.data:
+            drop(state, worker, key)  # in case that the message is an old one
+            if remove_copy(state, task, worker):
+                gone.append(task)
+    recover(state, gone)
+
+
+def _fetch_failed(state: State, worker: Worker, message: FetchFailed) -> None:
+    for key in message.missing:
+        if (task := state.tasks.get(key)) is not None:
+            copy_failed(state, task, worker)
+    recover(state, accuse(state, message.missing, worker))
+
+
+# -- the worker itself ------------------------------------------------------------------------------------------
+
+
+def _heartbeat(state: State, worker: Worker, message: Heartbeat) -> None:
+    worker.executing = message.executing
+    worker.memory = message.memory
+    worker.paused = message.paused
+    state.changed[worker] = None
+    if not message.paused and len(worker.processing) < worker.nthreads:
+        state.restless.append(worker)
+
+
+def _goodbye(state: State, worker: Worker, _message: Goodbye) -> None:
+    worker.leaving = True
+    state.changed[worker] = None
+
+
+_HANDLERS: dict[type, Callable[[State, Worker, Any], None]] = {
+    TaskErred: _erred,
+    TaskReturned: _returned,
+    TaskMissingData: _missing,
+    DataAdded: _added,
+    DataDropped: _dropped,
+    FetchFailed: _fetch_failed,
+    Heartbeat: _heartbeat,
+    Goodbye: _goodbye,
+}
+
+ALLOWED: frozenset[type] = frozenset({*_HANDLERS, TaskFinished})
+"""What a worker may send."""

@@ -1,0 +1,1 @@
+"""Programs that play a batch system, for tests: of this project, and of plugins by others."""

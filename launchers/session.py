@@ -1,0 +1,225 @@
+"""One launched cluster from plan to clean end: folder, scheduler process and launcher together.
+
+The command and the Python twin both stand on this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from distributed.clusterfile import ClusterFile
+from distributed.errors import ConfigError
+from distributed.network import interface_address
+from launchers.commands import check_programs
+from launchers.config import Value, resolve_values, user_folder
+from launchers.folder import ClusterFolder
+from launchers.head import SchedulerProcess
+from launchers.jobs import JobSpec, Variable, Word
+from launchers.jobscript import check_directives, render_jobscript
+from launchers.launcher import Launcher, Listener
+from launchers.options import Settings, build_settings
+from launchers.protocol import Plugin
+from launchers.registry import launcher_names, load_launcher, template_folder
+
+__all__ = ["Plan", "Session", "make_plan", "resolve_settings"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is decided before anything is started: ``script`` is the rendered jobscript."""
+
+    plugin: Plugin
+    settings: Settings
+    folder: ClusterFolder
+    spec: JobSpec
+    script: str
+
+
+def resolve_settings(system: str, given: Mapping[str, Any]) -> Settings:
+    """Return the settings of a cluster on ``system``: options, files, defaults.  Raises ConfigError."""
+    values: dict[str, Value] = resolve_values(system, given, launcher_names())
+    return build_settings({key: value.parsed for key, value in values.items()})
+
+
+def make_plan(system: str, settings: Settings, *, dry_run: bool = False) -> Plan:
+    """Return the plan for a cluster; starts, submits and writes nothing.
+
+    With ``dry_run`` an unnamed cluster is called like its system, so that the script can be used by hand.  Raises
+    LauncherError and ConfigError.
+    """
+    plugin = load_launcher(system)
+    name = settings.name or (system if dry_run else None)
+    folder = ClusterFolder(name) if name else ClusterFolder.fresh(system)
+    try:
+        spec = _spec(plugin, settings, folder)
+        folders = _template_folders(plugin, settings)
+        template = settings.template.name if settings.template else None
+        script = render_jobscript(plugin, spec, folders, template)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return Plan(plugin, settings, folder, spec, script)
+
+
+def _template_folders(plugin: Plugin, settings: Settings) -> list[Path]:
+    if settings.template is not None and not settings.template.is_file():
+        raise ConfigError(f"there is no template {settings.template}", key="template", value=str(settings.template))
+    first = [settings.template.parent] if settings.template else []
+    own = template_folder(plugin)
+    return [*first, user_folder() / "jobscripts", *([own] if own else [])]
+
+
+def _spec(plugin: Plugin, settings: Settings, folder: ClusterFolder) -> JobSpec:
+    log_dir = settings.log_dir or folder.logs
+    return JobSpec(
+        name=folder.name,
+        # A name made up is unique; one chosen may have been used before, by jobs that are still remembered.
+        job_name=folder.name if not settings.name else f"{folder.name}-{secrets.token_hex(2)}",
+        command=_worker_command(settings, folder),
+        log_dir=PurePosixPath(log_dir),
+        last=settings.jobs,
+        workers_per_job=settings.workers_per_job,
+        nthreads=settings.nthreads,
+        memory=settings.mem,
+        walltime_s=settings.walltime,
+        queue=settings.queue,
+        account=settings.account,
+        directives=check_directives(plugin, settings.directive),
+        prologue=settings.prologue,
+        env=_environment(settings.env),
+    )
+
+
+def _worker_command(settings: Settings, folder: ClusterFolder) -> tuple[Word, ...]:
+    words: list[Word] = [settings.python or sys.executable, "-m", "distributed.cli.dworker"]
+    words += ["--cluster-file", str(folder.cluster_file)]
+    words += ["--name", (f"{folder.name}.", Variable.ARRAY_INDEX)]
+    words += ["--nthreads", str(settings.nthreads)]
+    if settings.workers_per_job > 1:
+        words += ["--nprocs", str(settings.workers_per_job)]
+    if settings.mem is not None:
+        words += ["--memory-limit", str(settings.mem // settings.workers_per_job)]
+    words += ["--death-timeout", f"{settings.death_timeout:g}s"]
+    words += ["--job-id", (Variable.JOB_ID,)]
+    return tuple(words)
+
+
+def _environment(pairs: tuple[tuple[str, str | None], ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in pairs:
+        if value is None and key not in os.environ:
+            raise ValueError(f"--env {key}: there is no such variable here, so give it a value: {key}=VALUE")
+        found[key] = os.environ[key] if value is None else value
+    return found
+
+
+class Session:
+    """A cluster that runs.  Made by :meth:`open`; ``launcher`` is its engine, ``address`` the scheduler's."""
+
+    def __init__(self, plan: Plan, scheduler: SchedulerProcess, launcher: Launcher) -> None:
+        self.plan = plan
+        self.launcher = launcher
+        self._scheduler = scheduler
+        self._closing: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, plan: Plan, listener: Listener) -> Session:
+        """Start the scheduler, then submit; returns when the launcher is at work.
+
+        Raises ConfigError and LauncherError; then nothing is left.
+        """
+        check_programs(plan.plugin)
+        settings, folder = plan.settings, plan.folder
+        folder.claim()
+        try:
+            log_dir = Path(plan.spec.log_dir)
+            _make_log_dir(log_dir)
+            host = interface_address(settings.interface) if settings.interface else settings.host
+            host = host or plan.plugin.scheduler_host
+            state = folder.new_state(plan.plugin.name, plan.spec.job_name, log_dir)
+            folder.write_state(state)
+            scheduler = SchedulerProcess(folder.cluster_file, folder.logs / "scheduler.log")
+            await scheduler.start(port=settings.port, host=host)
+        except BaseException:
+            folder.remove(keep_logs=False)
+            raise
+        try:
+            secret = ClusterFile.read(folder.cluster_file).secret_bytes
+            launcher = Launcher(
+                plan.plugin,
+                plan.spec,
+                plan.script,
+                folder,
+                state,
+                scheduler.address,
+                secret=secret,
+                listener=listener,
+                host=host,
+            )
+            await launcher.start(0)
+        except BaseException:
+            await scheduler.end()
+            folder.remove(keep_logs=False)
+            raise
+        return cls(plan, scheduler, launcher)
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return self.plan.folder.name
+
+    @property
+    def address(self) -> str:
+        """The scheduler's ``"ip:port"``."""
+        return self._scheduler.address
+
+    @property
+    def cluster_file(self) -> Path:
+        """What clients and workers read to find the scheduler."""
+        return self.plan.folder.cluster_file
+
+    @property
+    def keeps_logs(self) -> bool:
+        """Whether something went wrong, so that the folder's logs stay after the end."""
+        return self.launcher.trouble_seen
+
+    async def close(self, reason: str = "closed") -> None:
+        """Cancel the jobs, wait until they are gone, end the scheduler, remove the folder.  Idempotent."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close(reason))
+        await asyncio.shield(self._closing)
+
+    def hurry(self) -> None:
+        """While closing: do not wait for the batch system to carry out what it was told."""
+        self.launcher.hurry()
+
+    async def _close(self, reason: str) -> None:
+        await self.launcher.close(reason)
+        await self._scheduler.end()
+        if self.launcher.left:
+            # The state stays, so that 'dlaunch stop' can try again.
+            with contextlib.suppress(OSError):
+                self.cluster_file.unlink()
+            self.plan.folder.unlock()
+        else:
+            self.plan.folder.remove(keep_logs=self.keeps_logs)
+
+
+def _make_log_dir(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = path / f".dlaunch-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write logs into {path}: {error.strerror}; choose another --log-dir", key="log-dir", value=str(path)
+        ) from error

@@ -1,0 +1,19 @@
+"""How much memory this process has in use."""
+
+from __future__ import annotations
+
+import psutil
+
+from distributed.worker.memory import give_back_memory, resident_bytes
+
+
+def test_resident_bytes_are_what_the_system_says():
+    assert abs(resident_bytes() - psutil.Process().memory_info().rss) < 20e6
+
+
+def test_memory_is_given_back():
+    blocks = [bytes(100_000) for _ in range(1000)]
+    with_blocks = resident_bytes()
+    blocks.clear()
+    give_back_memory()
+    assert resident_bytes() < with_blocks - 50e6

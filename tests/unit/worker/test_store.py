@@ -1,0 +1,50 @@
+"""The data that a worker holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from distributed.wire.payload import dumps
+from distributed.worker.store import Pickled, Store
+
+
+def test_values_are_kept_counted_and_dropped():
+    store = Store()
+    store.put({"a": 1, "b": 2}, {"a": 10, "b": 20})
+    assert dict(store) == {"a": 1, "b": 2}
+    assert store.total == 30
+    store.put({"a": 3}, {"a": 5})
+    assert store.total == 25
+    store.drop(["a", "unknown"])
+    assert store.total == 20
+    assert "a" not in store
+    with pytest.raises(KeyError):
+        store["a"]
+
+
+def test_a_copy_is_unpickled_when_first_needed_and_only_once():
+    store = Store()
+    store.put({"a": Pickled(dumps([1, 2]))}, {"a": 9})
+    value = store["a"]
+    assert value == [1, 2]
+    assert store["a"] is value
+    assert store.held["a"] is value
+
+
+STORE = Store()
+
+
+def drop_and_return():
+    STORE.drop(["a"])
+    return "value"
+
+
+class DropsItself:
+    def __reduce__(self):
+        return drop_and_return, ()
+
+
+def test_a_value_dropped_while_it_is_unpickled_stays_dropped():
+    STORE.put({"a": Pickled(dumps(DropsItself()))}, {"a": 9})
+    assert STORE["a"] == "value"
+    assert "a" not in STORE
