@@ -15,7 +15,8 @@ from typing import Any, Final
 from tornado.iostream import IOStream, StreamClosedError
 
 from distributed.connection import Connection, socket_address
-from distributed.errors import AuthenticationError, CommError, ConnectionLostError
+from distributed.errors import AuthenticationError, CommError, ConfigError, ConnectionLostError
+from distributed.network import parse_address
 from distributed.wire import handshake
 from distributed.wire.frames import Limits
 
@@ -127,27 +128,19 @@ async def connect(
     speak the same version.  Every text contains "connect" and the address.
     """
     try:
-        host, port = _split(address)
+        host, port = parse_address(address)
         stream = await asyncio.wait_for(_meet(host, port, secret, role), timeout_s)
     except AuthenticationError as error:
         raise AuthenticationError(
             f"cannot connect to {address}: {error}", address=address
         ) from error
-    except (OSError, ValueError, StreamClosedError, asyncio.TimeoutError) as error:
+    except (ConfigError, OSError, ValueError, StreamClosedError, asyncio.TimeoutError) as error:
         reason = _reason(error, timeout_s)
         raise CommError(f"cannot connect to {address}: {reason}", address=address) from error
     if stream.socket is None:
         raise CommError(f"cannot connect to {address}: it hung up", address=address)
     _tune(stream.socket)
     return Connection(stream, address, limits)
-
-
-def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port[:6]) < 65536:
-        raise ValueError("an address is HOST:PORT with a port from 1 to 65535")
-    return host, int(port)
 
 
 def _reason(error: Exception, timeout_s: float) -> str:

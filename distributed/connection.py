@@ -29,6 +29,7 @@ from distributed.errors import (
     RemoteProtocolError,
 )
 from distributed.messages import Message
+from distributed.network import join_address
 from distributed.wire.frames import (
     HEAD,
     Chunk,
@@ -96,7 +97,7 @@ class Connection:
     @property
     def pending(self) -> int:
         """Messages that wait in the outbox for the socket."""
-        return sum(chunk.count for chunk in self._outbox)
+        return sum(chunk.number for chunk in self._outbox)
 
     @property
     def pending_bytes(self) -> int:
@@ -156,10 +157,10 @@ class Connection:
         count = size = 0
         while self._outbox:
             chunk = self._outbox[0]
-            if batch and (size + len(chunk.body) > _BATCH_BYTES or count + chunk.count > _MOST_MESSAGES):
+            if batch and (size + len(chunk.body) > _BATCH_BYTES or count + chunk.number > _MOST_MESSAGES):
                 break
             batch.append(self._outbox.popleft())
-            count += chunk.count
+            count += chunk.number
             size += len(chunk.body)
             if chunk.frames:  # it must be the last of its batch
                 break
@@ -175,7 +176,7 @@ class Connection:
         except StreamClosedError:
             return  # noticed by the reader
         if self._stream.writing():
-            written.add_done_callback(self._written)  # type: ignore[attr-defined]
+            written.add_done_callback(self._written)
         else:
             self._in_flight = 0
 
@@ -310,4 +311,4 @@ def socket_address(stream: IOStream, *, peer: bool) -> str:
         host, port = (sock.getpeername() if peer else sock.getsockname())[:2]
     except (OSError, AttributeError):
         return "?"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return join_address(host, port)

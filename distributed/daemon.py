@@ -129,8 +129,7 @@ class Daemon(TCPServer):
             raise ConfigError(problem, key="port", value=port) from error
         self.host = host
         self._unserved = pausing(sockets)
-        self._port = sockets_port = self._unserved[0].getsockname()[1]
-        logger.debug("%s listens on %s:%s", self.kind, where, sockets_port)
+        self._port = self._unserved[0].getsockname()[1]
 
     def start(  # type: ignore[override]
         self, port: int = 0
@@ -241,8 +240,10 @@ class Daemon(TCPServer):
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
-        for task in await _all(tasks, _CANCEL_S):
-            logger.warning("%s: task %s does not end", self.kind, task.get_name())
+        await _all(tasks, _CANCEL_S)
+        for task in tasks:
+            if not task.done():
+                logger.warning("%s: task %s does not end", self.kind, task.get_name())
         await _all([connection.close(timeout_s=_FLUSH_S) for connection in self._connections])
         await self.pool.close()
         self.status = "closed"
@@ -383,20 +384,17 @@ def _misplaced(message: object) -> RemoteProtocolError:
     return RemoteProtocolError(f"{type(message).__name__} does not belong on this connection")
 
 
-async def _all(
-    awaitables: Iterable[Awaitable[Any]], timeout_s: float | None = None
-) -> set[asyncio.Future[Any]]:
-    """Wait for the ends, good or bad, of all; return those that did not end in time."""
+async def _all(awaitables: Iterable[Awaitable[Any]], timeout_s: float | None = None) -> None:
+    """Wait for the ends, good or bad, of all; cancel those that do not end in time."""
     futures = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
     if not futures:
-        return set()
+        return
     done, late = await asyncio.wait(futures, timeout=timeout_s)
     for future in done:
         if not future.cancelled():
             future.exception()  # whoever made it knows
     for future in late:
         future.cancel()
-    return late
 
 
 def _bind_problem(kind: str, host: str, port: int, error: OSError) -> str:

@@ -61,8 +61,8 @@ def own_address(toward: str | None = None) -> str:
 
     With ``toward`` (``"host:port"``) the address of the route to that host; a routing look-up,
     nothing is sent.  Without it, or without such a route, the address of the host's own name,
-    unless that is a loopback one; else the first address of an interface that is up; else
-    127.0.0.1.  Raises ConfigError if ``toward`` is not an address or its host has none.
+    unless that is a loopback one; else that of the default route; else the first address of an
+    interface that is up; else 127.0.0.1.  Raises ConfigError if ``toward`` is not an address or its host has none.
     """
     if toward is not None:
         with contextlib.suppress(OSError):
@@ -70,9 +70,10 @@ def own_address(toward: str | None = None) -> str:
     usable = [address for address in own_addresses() if not _is_loopback(address)]
     up = _up_addresses()
     usable = [address for address in usable if address in up] or usable
-    named = _named_addresses() if len(usable) > 1 else set()
-    by_name = [address for address in usable if address in named]
-    return (by_name or usable or ["127.0.0.1"])[0]
+    if len(usable) > 1:
+        named = _named_addresses()
+        usable.sort(key=lambda address: (address not in named, address != _default_address()))
+    return usable[0] if usable else "127.0.0.1"
 
 
 def _address_on_route(host: str, port: int) -> str:
@@ -81,6 +82,13 @@ def _address_on_route(host: str, port: int) -> str:
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect((numeric, port))
         return str(probe.getsockname()[0])
+
+
+def _default_address() -> str:
+    """The address on the default route, "" if there is none.  (192.0.2.0/24 is nobody's.)"""
+    with contextlib.suppress(OSError):
+        return _address_on_route("192.0.2.1", 9)
+    return ""
 
 
 def _named_addresses() -> set[str]:

@@ -14,6 +14,7 @@ from distributed.clusterfile import resolve
 from distributed.comm import Connection, connect
 from distributed.errors import ConnectionClosedError, RemoteProtocolError, RequestTimeoutError
 from distributed.messages import Reply, Request
+from distributed.network import join_address
 from distributed.wire.failure import load_error
 
 __all__ = ["ConnectionPool", "call", "rpc"]
@@ -191,7 +192,7 @@ class rpc:  # noqa: N801 - the field's name since 2015
         cluster_file: str | None = None,
         timeout_s: float | None = 30.0,
     ) -> None:
-        self._address = address if isinstance(address, str) else _join(*address)
+        self._address = address if isinstance(address, str) else join_address(*address)
         if secret is None:
             secret = resolve(self._address, cluster, cluster_file)[1]
         self._secret = secret
@@ -256,7 +257,3 @@ class rpc:  # noqa: N801 - the field's name since 2015
         if getattr(self, "_pool", None) is not None:
             with contextlib.suppress(Exception):
                 self._drop_pool()
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

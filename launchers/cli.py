@@ -57,7 +57,7 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="dlaunch")
 def dlaunch() -> None:
-    """Start a running task cluster by one command.
+    r"""Start a running task cluster by one command.
 
     \b
     dlaunch slurm -n 64                          a scheduler here, 64 workers as one job array

@@ -11,7 +11,6 @@ import atexit
 import logging
 import threading
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any, TypeVar
 
 from launchers import session
@@ -28,7 +27,7 @@ _CLOSE_S = 200.0
 class Cluster:
     """A cluster on the system ``system``; starts at once, ends with ``close`` or at the end of the ``with`` block.
 
-    Keyword arguments are the options of ``dlaunch`` with ``_`` for ``-``: ``n=64``, ``walltime="2h30m"``, ``mem="24GB"``,
+    Keyword arguments are the options of ``dlaunch`` with ``_`` for ``-``: ``n=64``, ``walltime="2h"``, ``mem="24GB"``,
     ``queue="main"``, ``prologue=["module load python"]``, ``env={"A": "1"}`` ...; they are read, and the site's and the
     user's defaults found, as by the command.  Raises ConfigError, LauncherError.
     """

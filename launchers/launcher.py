@@ -58,7 +58,8 @@ class Launcher(Daemon):
     """Keeps the jobs of one cluster going until it is closed; closing cancels them and waits until they are gone.
 
     ``problem`` is what went wrong for good, or None; ``over`` is set when no worker is left and none can come, or the
-    scheduler is gone.  ``left``: elements that were still in the batch system when we stopped waiting.
+    scheduler is gone; ``told_to_end`` when a peer asked for the end.  ``trouble_seen``: something went wrong, perhaps
+    only for one job.  ``left``: elements that were still in the batch system when we stopped waiting.
     """
 
     kind: ClassVar[str] = "Launcher"
@@ -86,6 +87,7 @@ class Launcher(Daemon):
         self.over = asyncio.Event()
         self.left: tuple[ElementId, ...] = ()
         self.trouble_seen = False
+        self.told_to_end = asyncio.Event()
         self._state = state
         self._listener = listener
         self._machine = ScalingMachine(
@@ -164,6 +166,12 @@ class Launcher(Daemon):
     async def progress_report(self) -> dict[str, Any]:
         """Return how far the cluster is: the fields of ``Progress``, and the ids of its ``arrays``."""
         return {**dataclasses.asdict(self.progress), "arrays": self.arrays, "system": self.plugin.name}
+
+    @operation
+    async def terminate(self) -> str:
+        """End the cluster; the process behind ``dlaunch`` ends with exit code 0."""
+        self.told_to_end.set()
+        return "OK"
 
     @operation
     async def scale(self, jobs: int) -> None:
@@ -273,7 +281,7 @@ class Launcher(Daemon):
         self._state.submitting = submitting
         self.folder.write_state(self._state)
 
-    async def _find(self, _action: Find) -> None:
+    async def _look_for_jobs(self, _action: Find) -> None:
         assert isinstance(self.plugin, Finder)
         try:
             output = await run(self.plugin.find_command(self.spec.job_name))
@@ -394,7 +402,7 @@ def _short(array: JobArray) -> str:
 
 _CARRIERS: dict[type[Action], Callable[[Launcher, Any], Any]] = {
     Submit: Launcher._submit,
-    Find: Launcher._find,
+    Find: Launcher._look_for_jobs,
     Poll: Launcher._poll,
     Inquire: Launcher._inquire,
     Cancel: Launcher._cancel,

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -164,7 +163,7 @@ class Session:
                 listener=listener,
                 host=host,
             )
-            await launcher.start(0)
+            await asyncio.ensure_future(launcher.start(0))
         except BaseException:
             await scheduler.end()
             folder.remove(keep_logs=False)

@@ -16,7 +16,8 @@ from typing import Final
 from distributed.comm import Connection
 from distributed.daemon import Daemon
 from distributed.errors import DistributedError
-from distributed.messages import Reply, Request
+from distributed.messages import AddFunction, Reply, Request, RunTask
+from distributed.wire.payload import dumps, dumps_call
 from distributed.worker import Worker
 
 __all__ = ["rehearse"]
@@ -28,15 +29,28 @@ _PATIENCE_S: Final = 2.0
 
 
 class _Stage(Daemon):
-    """As much of a scheduler as a worker sees before it has work."""
+    """As much of a scheduler as a worker with a single task sees; ``done`` is set when that has
+    ended.
+    """
 
     kind = "Scheduler"
 
+    def __init__(self, *, host: str, secret: bytes) -> None:
+        super().__init__(host=host, secret=secret)
+        self.done = asyncio.Event()
+
     async def _serve(self, connection: Connection) -> None:
-        for message in await connection.read():
-            if isinstance(message, Request):
-                welcome = {"id": self.id, "name": "rehearsal", "heartbeat_s": 60.0}
-                connection.send(Reply(message.id, welcome))
+        (request,) = await connection.read()
+        assert isinstance(request, Request)
+        welcome = {"id": self.id, "name": "rehearsal", "heartbeat_s": 60.0}
+        call, _ = dumps_call(([1, 2],), {})
+        connection.send(
+            Reply(request.id, welcome),
+            AddFunction("sum", dumps(sum)),
+            RunTask("task", 1, "sum", call),
+        )
+        await connection.read()
+        self.done.set()
         await connection.read()
 
 
@@ -64,6 +78,6 @@ async def _play() -> None:
     with tempfile.TemporaryDirectory() as folder:
         worker = Worker(_LOOPBACK, stage.port, ip=_LOOPBACK, ncores=1, local_dir=folder, secret=secret)
         worker.start(0)
-        await worker.registered()
+        await stage.done.wait()
         await worker.close()
     await stage.close()

@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import logging
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any, Final
 
 from distributed.client.session import Session
@@ -81,16 +82,23 @@ async def scatter(
     within ``timeout_s`` seconds, CommError if the scheduler is gone.
     """
     states: dict[str, KeyState] = {}
-    with session.lock:
-        for key in payloads:
-            known = session.table.states.get(key)
-            if known is not None and known.status == "finished":
-                states[key] = session.table.acquire(key)[0]
+    if workers is None and not broadcast:  # wherever they are already is as good a place as any
+        states.update(_held_already(session, payloads))
     missing = {key: payload for key, payload in payloads.items() if key not in states}
     if missing:
         chosen = await _workers_for(session, workers, timeout_s)
         holders = await _upload(session, missing, chosen, broadcast)
         states.update(_announce(session, holders, types))
+    return states
+
+
+def _held_already(session: Session, keys: Iterable[str]) -> dict[str, KeyState]:
+    states = {}
+    with session.lock:
+        for key in keys:
+            known = session.table.states.get(key)
+            if known is not None and known.status == "finished":
+                states[key] = session.table.acquire(key)[0]
     return states
 
 

@@ -222,16 +222,20 @@ def plan_moves(workers: list[Worker], tasks: set[Task] | None) -> list[Move]:
     mean = sum(worker.nbytes for worker in workers) / len(workers)
     heap = [(worker.nbytes, i, worker) for i, worker in enumerate(workers)]
     heapify(heap)
-    moves: list[Move] = []
+    moves: dict[Task, Move] = {}
     for source in sorted(workers, key=lambda worker: worker.nbytes, reverse=True):
         load = source.nbytes
-        movable = [task for task in source.data if tasks is None or task in tasks]
+        movable = [
+            task
+            for task in source.data
+            if task not in moves and (tasks is None or task in tasks)
+        ]
         for task in sorted(movable, key=lambda task: task.nbytes, reverse=True):
             if load <= mean * EVEN_ENOUGH or not task.nbytes:
                 break
             least, i, target = heap[0]
             if target is not source and least + task.nbytes < load and task not in target.data:
                 heapreplace(heap, (least + task.nbytes, i, target))
-                moves.append((task, target, source))
+                moves[task] = (task, target, source)
                 load -= task.nbytes
-    return moves
+    return list(moves.values())

@@ -56,12 +56,12 @@ class Limits(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Encoded messages: ``count`` of them in ``body``, with the ``frames`` that it names.
+    """Encoded messages: ``number`` of them in ``body``, with the ``frames`` that it names.
 
     ``nbytes``: all together.
     """
 
-    count: int
+    number: int
     body: memoryview
     frames: list[memoryview]
     nbytes: int
@@ -112,7 +112,7 @@ def join(chunks: Sequence[Chunk]) -> list[Any]:
     Only the last chunk may have frames, because the numbers of frames count from 1 in a batch.
     """
     frames = chunks[-1].frames
-    header = _list_header(sum(chunk.count for chunk in chunks))
+    header = _list_header(sum(chunk.number for chunk in chunks))
     first = len(header) + sum(len(chunk.body) for chunk in chunks)
     head = HEAD.pack(1 + len(frames), first)
     if frames:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from sys import getsizeof
 from time import perf_counter
 from types import CoroutineType
 from typing import Any
@@ -31,6 +32,7 @@ LARGEST_INLINE = 4096
 _NONE = dumps(None)
 _SIZEOF_NONE = sizeof(None)
 _NO_DATA: dict[str, Any] = {}
+_PLAIN = frozenset({int, float, bool, str, bytes})
 
 
 def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -42,7 +44,7 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
 def safe_sizeof(value: Any) -> int:
     """Return the estimated bytes of a user's object, whatever its own methods do."""
     try:
-        return sizeof(value)
+        return getsizeof(value) if type(value) in _PLAIN else sizeof(value)
     except Exception:  # noqa: BLE001 - user code: a property or a __len__ that raises
         return 64
 
@@ -140,9 +142,11 @@ class TaskRunner:
 
     def _load_arguments(self, task: RunTask, data: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         try:
-            return loads_call(task.args, data)
+            # Without dependencies nothing in the arguments needs looking up.
+            args, kwargs = loads_call(task.args, data) if data else loads(task.args)
         except Exception as error:
             raise self._cannot_load("the arguments", error) from error
+        return args, kwargs
 
     def _cannot_load(self, what: str, error: Exception) -> TaskError:
         version = ".".join(map(str, sys.version_info[:3]))

@@ -27,6 +27,7 @@ COMPLETED, FAILED, CANCELLED = "COMPLETED", "FAILED", "CANCELLED"
 ACTIVE = frozenset({PENDING, RUNNING, COMPLETING})
 
 _HANG_POLL_S = 0.05
+_CLOSE_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -172,10 +173,13 @@ class FakeBatch:
         ]
 
     def close(self) -> None:
-        """End all jobs; return when no process is left."""
+        """End all jobs; return when no process is left.  Raises TimeoutError."""
         with self.opened() as memory:
             memory["closed"] = True
-        while any(job.pid for job in self.jobs().values()):
+        deadline_s = time.monotonic() + _CLOSE_TIMEOUT_S
+        while left := [job.id for job in self.jobs().values() if job.pid]:
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"the jobs {', '.join(left)} would not end")
             time.sleep(_HANG_POLL_S)
 
     # -- for the faces -----------------------------------------------------------------

@@ -61,6 +61,7 @@ class _Runner:
                         self._start(entry, memory["options"])
                 for entry in mine:
                     self._look_after(entry, memory["options"]["kill_wait_s"])
+                self._reap_forgotten({entry["id"] for entry in mine})
                 if not self.children and not any(entry["state"] == PENDING for entry in mine):
                     return
             time.sleep(_POLL_S)
@@ -68,20 +69,19 @@ class _Runner:
     def _start(self, entry: dict[str, Any], options: dict[str, Any]) -> None:
         entry["node"] = options["node"]
         try:
-            output = Path(entry["output"]).open("ab" if entry["append"] else "wb")
+            with Path(entry["output"]).open("ab" if entry["append"] else "wb") as output:
+                child = subprocess.Popen(
+                    [entry["script"]],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **entry["env"]},
+                    start_new_session=True,
+                )
         except OSError:
             entry.update(state=FAILED, exit_code=0, signal=_NO_OUTPUT_SIGNAL, ended_s=time.time())
             entry["reason"] = f"RaisedSignal:{_NO_OUTPUT_SIGNAL}(Real-time_signal_19)"
             return
-        with output:
-            child = subprocess.Popen(
-                [entry["script"]],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **entry["env"]},
-                start_new_session=True,
-            )
         self.children[entry["id"]] = child
         entry.update(state=RUNNING, reason="", pid=child.pid)
 
@@ -104,6 +104,11 @@ class _Runner:
                 child.terminate()
             elif now_s > entry["kill_s"]:
                 _kill_session(child.pid)
+
+    def _reap_forgotten(self, known: set[str]) -> None:
+        for job_id in self.children.keys() - known:
+            if self.children[job_id].poll() is not None:
+                del self.children[job_id]
 
     def _end_all(self, mine: list[dict[str, Any]]) -> None:
         for child in self.children.values():

@@ -6,7 +6,6 @@ Texts and exit codes are those of the recorded outputs.
 from __future__ import annotations
 
 import getopt
-import getpass
 import os
 import re
 import shlex
@@ -41,10 +40,13 @@ _LONG = (
     *("parsable", "exclusive", "requeue", "no-requeue"),
 )
 _NAMES = {
-    **{"-J": "--job-name", "-a": "--array", "-N": "--nodes", "-n": "--ntasks", "-c": "--cpus-per-task", "-t": "--time"},
-    **{"-p": "--partition", "-A": "--account", "-o": "--output", "-e": "--error", "-C": "--constraint"},
-    **{"-D": "--chdir", "-q": "--qos", "-w": "--nodelist", "-x": "--exclude", "-d": "--dependency", "-G": "--gpus"},
-    **{"-L": "--licenses", "-H": "--hold"},
+    f"-{letter}": f"--{name}"
+    for letter, name in (
+        *(("J", "job-name"), ("a", "array"), ("N", "nodes"), ("n", "ntasks"), ("c", "cpus-per-task"), ("t", "time")),
+        *(("p", "partition"), ("A", "account"), ("o", "output"), ("e", "error"), ("C", "constraint"), ("D", "chdir")),
+        *(("q", "qos"), ("w", "nodelist"), ("x", "exclude"), ("d", "dependency"), ("G", "gpus"), ("L", "licenses")),
+        ("H", "hold"),
+    )
 }
 _TIME = re.compile(r"\d+|\d+:\d+(:\d+)?|\d+-\d+(:\d+){0,2}")
 _UNKNOWN_ID = "Invalid job id specified"
@@ -59,7 +61,7 @@ def install_slurm(folder: Path, **options: Any) -> FakeBatch:
     return FakeBatch.install(folder, PROGRAMS, "launchers.fakes.slurm", **values)
 
 
-class _Refusal(Exception):
+class _RefusedError(Exception):
     """A command ends with this exit code after saying why on stderr."""
 
     def __init__(self, exit_code: int, text: str) -> None:
@@ -77,7 +79,7 @@ def main(program: str, arguments: Sequence[str], folder: str) -> int:
     if fault is None or fault.exit_code is None or fault.works:
         try:
             stdout = _PROGRAMS[program](batch, list(arguments), stdin)
-        except _Refusal as refusal:
+        except _RefusedError as refusal:
             code, stderr = refusal.exit_code, f"{refusal}\n"
     if fault is not None and fault.exit_code is not None:
         os.write(1, fault.stdout)
@@ -93,7 +95,7 @@ def main(program: str, arguments: Sequence[str], folder: str) -> int:
 
 def _sbatch(batch: FakeBatch, arguments: list[str], script: str) -> str:
     if not script.startswith("#!"):
-        raise _Refusal(1, "sbatch: error: This does not look like a batch script.")
+        raise _RefusedError(1, "sbatch: error: This does not look like a batch script.")
     options = {**_parsed(_directives(script)), **_parsed(arguments)}
     settings = batch.options()
     _check(options, settings)
@@ -127,28 +129,28 @@ def _parsed(words: list[str]) -> dict[str, str]:
             text = f"sbatch: invalid option -- '{error.opt}'"
         else:
             text = f"sbatch: unrecognized option '--{error.opt}'"
-        raise _Refusal(255, f'{text}\nTry "sbatch --help" for more information') from error
+        raise _RefusedError(255, f'{text}\nTry "sbatch --help" for more information') from error
     return {_NAMES.get(name, name): value for name, value in found}
 
 
 def _check(options: dict[str, str], settings: dict[str, Any]) -> None:
     """Refuse what SLURM refuses, in its order: first by sbatch itself, then by the controller."""
     if not _TIME.fullmatch(options.get("--time", "1")):
-        raise _Refusal(255, "sbatch: error: Invalid --time specification")
+        raise _RefusedError(255, "sbatch: error: Invalid --time specification")
     if not re.fullmatch(r"\d+[KMGT]?", options.get("--mem", "1")):
-        raise _Refusal(255, "sbatch: error: Invalid --mem specification")
+        raise _RefusedError(255, "sbatch: error: Invalid --mem specification")
     partition = options.get("--partition", settings["partitions"][0])
     if partition not in settings["partitions"]:
-        raise _Refusal(
+        raise _RefusedError(
             1,
             f"sbatch: error: invalid partition specified: {partition}\n"
             "sbatch: error: Batch job submission failed: Invalid partition name specified",
         )
     if "--constraint" in options:
-        raise _Refusal(1, "sbatch: error: Batch job submission failed: Invalid feature specification")
+        raise _RefusedError(1, "sbatch: error: Batch job submission failed: Invalid feature specification")
     indices = _indices(options.get("--array", "1"))
     if not indices or max(indices) >= settings["max_array"]:
-        raise _Refusal(1, "sbatch: error: Batch job submission failed: Invalid job array specification")
+        raise _RefusedError(1, "sbatch: error: Batch job submission failed: Invalid job array specification")
 
 
 def _indices(text: str) -> list[int]:
@@ -167,7 +169,14 @@ def _job(number: str, index: int | None, options: dict[str, str], script: Path) 
         env |= {"SLURM_JOB_ID": f"{int(number) * 1000 + index}", "SLURM_ARRAY_JOB_ID": number}
         env["SLURM_ARRAY_TASK_ID"] = str(index)
     default = "slurm-%j.out" if index is None else "slurm-%A_%a.out"
-    values = {"%": "%", "A": number, "a": str(index), "j": env["SLURM_JOB_ID"], "x": name, "u": getpass.getuser()}
+    values = {
+        "%": "%",
+        "A": number,
+        "a": str(index),
+        "j": env["SLURM_JOB_ID"],
+        "x": name,
+        "u": os.environ.get("USER", "user"),
+    }
     pattern = options.get("--output", default)
     output = re.sub(r"%([%A-Za-z])", lambda match: values.get(match[1], match[0]), pattern)
     return Job(
@@ -193,11 +202,11 @@ def _squeue(batch: FakeBatch, arguments: list[str], _stdin: str) -> str:
     if wanted := options.get("-j"):
         for word in wanted.split(","):
             if not re.fullmatch(r"\d+(_\d+)?", word):
-                raise _Refusal(1, f"squeue: error: Invalid job id: {word}")
+                raise _RefusedError(1, f"squeue: error: Invalid job id: {word}")
         jobs = [job for job in jobs if {job.id, job.array} & set(wanted.split(","))]
         # Of several ids the unknown ones are left out in silence; a single one is an error.
         if not jobs and "," not in wanted:
-            raise _Refusal(1, f"slurm_load_jobs error: {_UNKNOWN_ID}")
+            raise _RefusedError(1, f"slurm_load_jobs error: {_UNKNOWN_ID}")
     if name := options.get("-n"):
         jobs = [job for job in jobs if job.name == name]
     if options.get("-t") != "all":
@@ -214,7 +223,7 @@ def _scancel(batch: FakeBatch, arguments: list[str], _stdin: str) -> str:
     jobs = batch.listing()
     for word in arguments:
         if not re.fullmatch(r"\d+(_\d+)?", word):
-            raise _Refusal(1, f"scancel: error: Invalid job id {word}")
+            raise _RefusedError(1, f"scancel: error: Invalid job id {word}")
         for job in jobs:
             if word == job.array:
                 batch.cancel(job.id)
@@ -230,10 +239,10 @@ def _scancel(batch: FakeBatch, arguments: list[str], _stdin: str) -> str:
 def _scontrol(batch: FakeBatch, arguments: list[str], _stdin: str) -> str:
     words = [word for word in arguments if not word.startswith("-")]
     if words[:2] != ["show", "job"] or len(words) != 3:
-        raise _Refusal(1, f"invalid entity:{shlex.join(words)} for keyword:show")
+        raise _RefusedError(1, f"invalid entity:{shlex.join(words)} for keyword:show")
     jobs = [job for job in batch.listing() if words[2] in (job.id, job.array)]
     if not jobs:
-        raise _Refusal(1, f"slurm_load_jobs error: {_UNKNOWN_ID}")
+        raise _RefusedError(1, f"slurm_load_jobs error: {_UNKNOWN_ID}")
     return "".join(f"{line}\n" for job in jobs for line in _job_lines(job))
 
 
@@ -248,7 +257,7 @@ def _job_lines(job: Job) -> Iterator[str]:
 
 
 def _sacct(_batch: FakeBatch, _arguments: list[str], _stdin: str) -> str:
-    raise _Refusal(1, "Slurm accounting storage is disabled")
+    raise _RefusedError(1, "Slurm accounting storage is disabled")
 
 
 _PROGRAMS = {"sbatch": _sbatch, "squeue": _squeue, "scancel": _scancel, "scontrol": _scontrol, "sacct": _sacct}

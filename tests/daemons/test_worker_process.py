@@ -49,6 +49,10 @@ async def process():
         await stub.close()
 
 
+async def is_executing(stub, worker):
+    return (await stub.pool.request(worker.address, "identity"))["executing"] == 1
+
+
 async def end(stub, worker, child):
     await stub.pool.request(worker.address, "terminate")
     out, err = await asyncio.wait_for(child.communicate(), 10)
@@ -84,8 +88,7 @@ def test_threads_that_never_end_do_not_keep_the_process():
         async with process() as (stub, worker, child):
             sleep = eval("lambda: __import__('time').sleep(1000)")
             stub.run(worker, sleep, key="never")
-            stub.run(worker, abs, -1, key="x")
-            await until(lambda: stub.streams)
+            await until(lambda: is_executing(stub, worker))
             await end(stub, worker, child)
 
     run_async(test())

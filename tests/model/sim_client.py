@@ -65,13 +65,13 @@ class SimClient:
 
     def act(self) -> None:
         """Do one thing."""
-        choices = [self._submit] * 6 + [self._want, self._release, self._release, self._cancel]
-        self.rng.choice([*choices, self._retry, self._redefine])()
+        choices = [self._submit] * 6 + [self._want, self._release, self._release, self._retry]
+        self.rng.choice([*choices, self._redefine, *[self._cancel] * (self.rng.random() < 0.3)])()
 
     # -- graphs -----------------------------------------------------------------------------------------------------
 
     def _behaviour(self) -> str:
-        return self.rng.choices(("fine", "raise", "flaky", "poison"), (30, 2, 3, 1))[0]
+        return self.rng.choices(("fine", "raise", "flaky", "poison"), (60, 2, 4, 2))[0]
 
     def _options(self) -> TaskOptions | None:
         rng = self.rng
@@ -91,10 +91,10 @@ class SimClient:
         rng, known = self.rng, self.definitions
         batch: list[TaskSpec] = []
         for _ in range(rng.choice((1, 3, 8))):
-            candidates = [key for key in known.shared if rng.random() < 0.3][:3]
-            candidates += [spec.key for spec in batch if rng.random() < 0.4][:2]
-            if rng.random() < 0.03:
-                candidates.append("nobody-knows-this")
+            candidates = self._some(self._hopeful()) if rng.random() < 0.7 else []
+            candidates += [spec.key for spec in batch if rng.random() < 0.3][-2:]
+            if rng.random() < 0.02:
+                candidates.append(rng.choice([*known.shared, "nobody-knows-this"]))
             args = f"v1 {self._behaviour()}".encode()
             key = known.new_key("t")
             spec = TaskSpec(key, rng.choice("fg"), args, list(dict.fromkeys(candidates)), self._options())
@@ -105,6 +105,12 @@ class SimClient:
         if rng.random() < 0.2:
             rng.shuffle(batch)
         self._send_specs(batch)
+
+    def _hopeful(self) -> list[str]:
+        """Keys that one's own tasks may well depend on."""
+        bad = KeyErred | KeyLost | KeyCancelled
+        shared = self.wants.intersection(self.definitions.shared)
+        return sorted(key for key in shared if not isinstance(self.heard.get(key), bad))
 
     def _send_specs(self, batch: list[TaskSpec]) -> None:
         functions = {spec.function: b"code" for spec in batch if spec.function not in self.sent}

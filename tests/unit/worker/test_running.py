@@ -187,7 +187,7 @@ def test_a_function_is_unpickled_once(bench):
     bench.runner.learn({"f": dumps(counted_function())})
     for n in range(3):
         payload, _ = dumps_call((n,), {})
-        _, message, value = bench.runner(RunTask("k", n, "f", payload))
+        _, _message, value = bench.runner(RunTask("k", n, "f", payload))
         assert value == n
     assert LOADED == [1]
 
