@@ -1,6 +1,6 @@
 """The command ``dlaunch``: its verbs and systems, loaded when they are used.
 
-``dlaunch --help`` must be quick, so each subcommand lives in a module of its own that only this table's look-up imports.
+``dlaunch --help`` must be quick, so each subcommand lives in a module of its own that only the look-up here imports.
 """
 
 from __future__ import annotations
@@ -54,18 +54,21 @@ class _Lazy(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in _VERBS.items()])
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+_HELP = """Start a running task cluster by one command.
+
+\b
+dlaunch slurm -n 64                       a scheduler here, 64 workers as one job array
+dlaunch local -n 4 -- python script.py    run a program against a cluster, then end it
+dlaunch SYSTEM --help                     all options
+
+In Python, Client(cluster="NAME") connects; under 'dlaunch SYSTEM -n N -- COMMAND' it is just Client().
+"""
+
+
+@click.group(cls=_Lazy, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="dlaunch")
 def dlaunch() -> None:
-    r"""Start a running task cluster by one command.
-
-    \b
-    dlaunch slurm -n 64                          a scheduler here, 64 workers as one job array
-    dlaunch local -n 4 -- python script.py       run a program against a cluster, then end it
-    dlaunch SYSTEM --help                        all options
-
-    In Python, Client(cluster="NAME") connects; under 'dlaunch SYSTEM -n N -- COMMAND' it is just Client().
-    """
+    """Hold the verbs and systems; what each does is in its own module."""
 
 
 def main(argv: list[str] | None = None) -> Any:

@@ -10,10 +10,10 @@ import contextlib
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 from distributed.clusterfile import ClusterFile
 from distributed.errors import ConfigError
@@ -163,7 +163,7 @@ class Session:
                 listener=listener,
                 host=host,
             )
-            await asyncio.ensure_future(launcher.start(0))
+            await cast("Awaitable[None]", launcher.start(0))
         except BaseException:
             await scheduler.end()
             folder.remove(keep_logs=False)

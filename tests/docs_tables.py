@@ -28,11 +28,16 @@ from distributed.messages import MESSAGE_TYPES
 from distributed.nanny import Nanny
 from distributed.scheduler import Scheduler
 from distributed.worker import Worker
+from launchers.cli_start import make_command
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKED = re.compile(r"(<!-- table: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 CONTEXT = click.Context(click.Command("dlaunch"))
-COMMANDS = {"dscheduler": dscheduler.main, "dworker": dworker.main}
+COMMANDS = {
+    "dscheduler": dscheduler.main,
+    "dworker": dworker.command,
+    "dlaunch": make_command("slurm"),
+}
 FAMILIES = {
     0: "control operations, any connection",
     1: "client to scheduler",
@@ -88,9 +93,7 @@ def message_table() -> str:
             family = _tag(message) // 10
             lines += ["", f"**{FAMILIES[family]}**", "", "| tag | message | fields | meaning |"]
             lines += ["| --- | --- | --- | --- |"]
-        lines.append(
-            f"| {_tag(message)} | `{message.__name__}` | {_fields(message)} | {_doc(message)} |"
-        )
+        lines.append(f"| {_tag(message)} | `{message.__name__}` | {_fields(message)} | {_doc(message)} |")
     return "\n".join(lines[1:]) + "\n"
 
 
@@ -115,9 +118,7 @@ def operation_table() -> str:
     ):
         for name, found in sorted(cls.operations().items()):
             if cls is Daemon or name not in common:
-                lines.append(
-                    f"| {label} | `{name}` | {_arguments(found)} | {_doc(found.function)} |"
-                )
+                lines.append(f"| {label} | `{name}` | {_arguments(found)} | {_doc(found.function)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -128,10 +129,7 @@ def _tag(message: Any) -> int:
 def _fields(cls: Any) -> str:
     hints = typing.get_type_hints(cls)
     defaults = {field.name: field.required for field in msgspec.structs.fields(cls)}
-    return ", ".join(
-        f"`{name}`{'' if defaults[name] else '?'}: {_type(hints[name])}"
-        for name in cls.__struct_fields__
-    )
+    return ", ".join(f"`{name}`{'' if defaults[name] else '?'}: {_type(hints[name])}" for name in cls.__struct_fields__)
 
 
 def _arguments(found: Any) -> str:

@@ -31,8 +31,13 @@ _PARENT_POLL_S = 0.5
 @click.option("--interface", metavar="NAME", help="Listen on the address of this network interface, like ib0.")
 @click.option("--cluster", metavar="NAME", help="Publish the address and a secret of its own in ~/.dlaunch/NAME.")
 @click.option("--cluster-file", type=click.Path(path_type=Path), help="The same, in a file of your choice.")
-@click.option("--allowed-failures", type=click.IntRange(1), default=3, show_default=True,
-              help="Workers that may die under one task before it is given up.")
+@click.option(
+    "--allowed-failures",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Workers that may die under one task before it is given up.",
+)
 @click.option("--death-of-parent", is_flag=True, help="End when the process that started this one ends.")
 @click.option("--log-level", default=None, metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
 @click.version_option(package_name="dlaunch")
@@ -124,7 +129,7 @@ def _withdraw(scheduler: Scheduler, path: Path) -> None:
 
 
 async def _end_with(parent: int, stop: asyncio.Event) -> None:
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110 - the system has no event for this that works everywhere
         await asyncio.sleep(_PARENT_POLL_S)
     stop.set()
 

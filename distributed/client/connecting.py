@@ -81,7 +81,7 @@ class Connecting:
         threads = self._threads
         if not self._asynchronous and threading.get_ident() != session.thread:
             try:
-                threads = session.run(session.request("ncores", timeout_s=_REPR_TIMEOUT_S))
+                threads = session.run(session.request("ncores", patience_s=_REPR_TIMEOUT_S))
             except DistributedError:
                 return f"<{type(self).__name__}: scheduler={session.scheduler_address}, no answer>"
         where = f"scheduler={session.scheduler_address}"
@@ -171,7 +171,7 @@ class Connecting:
         target = named_target(*self._wanted) or await self._found()
         session = await open_session(target, timeout_s=self.timeout_s, name=self._name)
         try:
-            self._threads = await session.request("ncores", timeout_s=self.timeout_s)
+            self._threads = await session.request("ncores", patience_s=self.timeout_s)
         except BaseException:
             await session.close()
             raise

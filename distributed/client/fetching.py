@@ -164,7 +164,7 @@ async def _relayed(session: Session, got: Fetched, open_states: dict[str, KeySta
         return
     try:
         found = await session.pool.request(session.scheduler_address, "gather", timeout_s=_REQUEST_TIMEOUT_S, keys=keys)
-        holders = await session.request("who_has", timeout_s=_REQUEST_TIMEOUT_S, keys=keys)
+        holders = await session.request("who_has", patience_s=_REQUEST_TIMEOUT_S, keys=keys)
     except (CommError, RequestTimeoutError) as error:
         logger.debug("the scheduler did not relay %d keys: %s", len(keys), error)
         return

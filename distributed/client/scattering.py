@@ -103,13 +103,13 @@ def _held_already(session: Session, keys: Iterable[str]) -> dict[str, KeyState]:
 
 
 async def _workers_for(session: Session, wanted: list[str] | None, timeout_s: float) -> list[str]:
-    about = await session.request("identity", timeout_s=timeout_s)
+    about = await session.request("identity", patience_s=timeout_s)
     if not about["workers"]:
         try:
             await session.request("wait_for_workers", n=1, timeout_s=timeout_s)
         except RequestTimeoutError as error:
             raise NoWorkersError("scattered data", [], timeout_s) from error
-        about = await session.request("identity", timeout_s=timeout_s)
+        about = await session.request("identity", patience_s=timeout_s)
     return choose_workers(about["workers"], wanted)
 
 

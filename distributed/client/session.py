@@ -218,11 +218,11 @@ class Session:
 
     # -- on the loop -------------------------------------------------------------------------------
 
-    async def request(self, op: str, *, timeout_s: float | None = None, **kwargs: Any) -> Any:
+    async def request(self, op: str, *, patience_s: float | None = None, **kwargs: Any) -> Any:
         """Call an operation of the scheduler, in order with what was submitted before; return its
         result.
 
-        Raises CommError if the scheduler is gone, RequestTimeoutError after ``timeout_s`` seconds,
+        Raises CommError if the scheduler is gone, RequestTimeoutError after ``patience_s`` seconds,
         and what the operation raised.
         """
         self.check()
@@ -232,12 +232,12 @@ class Session:
         self._outgoing.append(Request(op, kwargs, number))
         self.wake()
         try:
-            return await asyncio.wait_for(answer, timeout_s)
+            return await asyncio.wait_for(answer, patience_s)
         except asyncio.TimeoutError as error:
             if answer.done() and not answer.cancelled():
                 raise  # the operation itself raised it
             raise RequestTimeoutError(
-                f"the scheduler at {self.scheduler_address} did not answer {op} within {timeout_s:g} s"
+                f"the scheduler at {self.scheduler_address} did not answer {op} within {patience_s:g} s"
             ) from error
         finally:
             self._requests.pop(number, None)

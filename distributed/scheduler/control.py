@@ -22,7 +22,15 @@ from distributed.errors import CommError, DistributedError, NoWorkersError, Requ
 from distributed.messages import DataScattered, Payload
 from distributed.scheduler import queries
 from distributed.scheduler.actions import Action, Answer, ToClient, ToWorker
-from distributed.scheduler.events import ClientMessages, Event, DataMissing, RebalanceWanted, ReplicateWanted, RestartWanted, RetireWanted
+from distributed.scheduler.events import (
+    ClientMessages,
+    DataMissing,
+    Event,
+    RebalanceWanted,
+    ReplicateWanted,
+    RestartWanted,
+    RetireWanted,
+)
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.wire.failure import dump_error, load_error
 
@@ -227,9 +235,7 @@ class Control(Daemon):
                 raise NoWorkersError("scattered data", [], timeout_s) from error
         chosen = self._select(workers)
         places = [address for address in chosen for _ in range(self.workers[address].info["nthreads"])]
-        holders = {
-            key: (chosen if broadcast else [places[i % len(places)]]) for i, key in enumerate(data)
-        }
+        holders = {key: (chosen if broadcast else [places[i % len(places)]]) for i, key in enumerate(data)}
         batches: dict[str, dict[str, Payload]] = defaultdict(dict)
         for key, addresses in holders.items():
             for address in addresses:
@@ -243,9 +249,7 @@ class Control(Daemon):
         return holders
 
     @operation
-    async def replicate(
-        self, keys: list[str], n: int | None = None, workers: list[str] | None = None
-    ) -> None:
+    async def replicate(self, keys: list[str], n: int | None = None, workers: list[str] | None = None) -> None:
         """Have each key on ``n`` workers (default: on all of them, or all named ones)."""
         chosen = self._select(workers)
         await self._ask(lambda token: ReplicateWanted(token, keys, n, chosen))
@@ -270,7 +274,7 @@ class Control(Daemon):
         async def ask(address: str) -> dict[str, Any]:
             try:
                 return {"status": "OK", "result": await self.pool.request(address, op, **kwargs)}
-            except Exception as error:  # whatever the operation raised there belongs into its answer
+            except Exception as error:  # noqa: BLE001 - whatever the operation raised there is its answer
                 return {"status": "error", "error": dump_error(error, worker=address)}
 
         chosen = self._select(workers)

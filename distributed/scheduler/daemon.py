@@ -47,6 +47,8 @@ SILENCE_S = 300.0
 LAST_WORDS_S = 1.0
 """How long the nanny of a lost worker is given to say how the process ended."""
 PING_S = 3.0
+_SHOWN = ("name", "nthreads", "memory_limit", "resources", "nanny", "host")
+"""What of a registration ``identity`` tells."""
 
 
 class Scheduler(Control):
@@ -72,7 +74,7 @@ class Scheduler(Control):
         self.name = name
         self.machine = SchedulerMachine(allowed_failures=allowed_failures)
 
-    def start(self, port: int = default_port) -> Any:
+    def start(self, port: int = default_port) -> Any:  # type: ignore[override]
         """Listen on ``port`` (8786 unless told otherwise; 0: any free one) and serve; see ``Daemon.start``."""
         return super().start(port)
 
@@ -109,33 +111,23 @@ class Scheduler(Control):
             logger.warning("refused worker %s: %s", address, error)
             connection.send(Reply(request_id, error=dump_error(error)))
             return
-        info = {
-            "name": name or address,
-            "nthreads": nthreads,
-            "memory_limit": memory_limit,
-            "resources": resources or {},
-            "nanny": nanny,
-            "host": host or address.rpartition(":")[0],
-            "pid": pid,
-            "job_id": job_id,
-            "versions": versions or {},
-        }
+        joined = WorkerJoined(
+            address,
+            name=name or address,
+            nthreads=nthreads,
+            resources=resources or {},
+            host=host or address.rpartition(":")[0],
+            memory_limit=memory_limit,
+            nanny=nanny,
+            data=data or {},
+        )
+        info = {field: getattr(joined, field) for field in _SHOWN}
+        info |= {"pid": pid, "job_id": job_id, "versions": versions or {}}
         worker = RegisteredWorker(connection, info)
         self.workers[address] = worker
-        connection.send(Reply(request_id, {"id": self.id, "name": info["name"], "heartbeat_s": HEARTBEAT_S}))
-        self.handle(
-            WorkerJoined(
-                address,
-                name=info["name"],
-                nthreads=nthreads,
-                resources=info["resources"],
-                host=info["host"],
-                memory_limit=memory_limit,
-                nanny=nanny,
-                data=data or {},
-            )
-        )
-        logger.info("worker %s registered: %s threads at %s", info["name"], nthreads, address)
+        connection.send(Reply(request_id, {"id": self.id, "name": joined.name, "heartbeat_s": HEARTBEAT_S}))
+        self.handle(joined)
+        logger.info("worker %s registered: %s threads at %s", joined.name, nthreads, address)
         self._tell_watchers(self._appeared(address))
         self._wake_waiters()
         await self._follow_worker(worker, address)

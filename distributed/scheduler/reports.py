@@ -39,6 +39,7 @@ from distributed.scheduler.transitions import (
     recover,
     relax,
     remove_copy,
+    stop,
     trouble_of,
     unassign,
 )
@@ -195,8 +196,11 @@ def _added(state: State, worker: Worker, message: DataAdded) -> None:
     for key in message.data:
         task = state.tasks.get(key)
         if task is not None and task.place is worker:
-            continue  # it computes the key anew, which takes the old copy's place
-        if task is None or task.state != MEMORY:
+            # An older copy where it is being computed anew, and they cannot be told apart: begin again.
+            stop(state, task)
+            drop(state, worker, key)
+            reconsider(state, task)
+        elif task is None or task.state != MEMORY:
             drop(state, worker, key)
         elif task in worker.data:
             copy_arrived(state, task, worker)

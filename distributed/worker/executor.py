@@ -75,9 +75,12 @@ class Executor:
     def withdraw(self, tasks: list[RunTask]) -> list[RunTask]:
         """Take tasks out of the queue; return those that had not started."""
         with self._lock:
-            taken = [task for task in tasks if self._queued.get(task.key) is task]
-            for task in taken:
-                del self._queued[task.key]
+            # One by one: a task may be asked back twice, as stolen and as cancelled.
+            taken = []
+            for task in tasks:
+                if self._queued.get(task.key) is task:
+                    del self._queued[task.key]
+                    taken.append(task)
             if not self._queued:
                 self._heap.clear()
         return taken

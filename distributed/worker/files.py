@@ -1,19 +1,27 @@
-"""The worker's own folder: private, removed at the end, and where uploaded modules are put."""
+"""The worker's own folder: private, removed at the end, and where uploaded modules are put.
+
+A living worker holds a lock on its folder; a folder that nobody holds was left by a worker that was
+killed, and the next one to start beside it removes it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib
 import os
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from distributed.errors import ConfigError
 
 __all__ = ["LocalDirectory"]
 
+_PREFIX = "dworker-"
+_YOUNG_S = 60.0
 _ARCHIVES = (".egg", ".zip", ".whl")
 
 
@@ -28,7 +36,8 @@ class LocalDirectory:
         where = parent or tempfile.gettempdir()
         try:
             Path(where).mkdir(parents=True, exist_ok=True)
-            self.path = tempfile.mkdtemp(prefix="dworker-", dir=where)
+            self.path = tempfile.mkdtemp(prefix=_PREFIX, dir=where)
+            self._lock = os.open(self.path, os.O_RDONLY)
         except OSError as error:
             raise ConfigError(
                 f"cannot make a folder for the worker in {where}: {error.strerror}; "
@@ -36,6 +45,10 @@ class LocalDirectory:
                 key="local-directory",
                 value=where,
             ) from error
+
+        with contextlib.suppress(OSError):  # some network file systems know no locks
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove_orphans(where)
 
     def upload(self, filename: str, data: bytes | bytearray | memoryview, load: bool = True) -> list[str]:
         """Write a file into the folder; return the names of the modules that were imported from it.
@@ -67,9 +80,29 @@ class LocalDirectory:
 
     def remove(self) -> None:
         """Remove the folder and forget its modules' path.  Idempotent; never raises OSError."""
+        shutil.rmtree(self.path, ignore_errors=True)
         with contextlib.suppress(OSError):
-            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self._lock)
+        self._lock = -1
         sys.path[:] = [entry for entry in sys.path if not entry.startswith(self.path)]
+
+
+def _remove_orphans(where: str) -> None:
+    """Remove the folders of killed workers of this user.
+
+    A young folder may belong to a worker that is about to lock it.
+    """
+    for entry in Path(where).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            info = entry.lstat()
+            if info.st_uid != os.getuid() or time.time() - info.st_mtime < _YOUNG_S:
+                continue
+            lock = os.open(entry, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(entry, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 def _put_on_path(entry: str) -> None:

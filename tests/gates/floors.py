@@ -91,6 +91,8 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("launchers/cli*.py", "edges"),
     ("launchers/doors.py", "edges"),
     ("launchers/spawn.py", "edges"),
+    ("launchers/testing.py", "edges"),
+    ("launchers/fakes/*", "edges"),
 )
 
 # Words and logic are pure.

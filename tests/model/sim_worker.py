@@ -57,6 +57,7 @@ class SimWorker:
         self.rng = rng
         self.peers = peers
         self.paused = False
+        self.reach = 0.9  # how likely it can connect to a peer
         self.forget_scheduler()
         self.data: dict[str, Any] = {}
         self.made: dict[str, int] = {}
@@ -135,7 +136,9 @@ class SimWorker:
     def _get(self, key: str, holders: list[str]) -> bool:
         for holder in holders:
             peer = self.peers.get(holder)
-            if peer is not None and peer is not self and key in peer.data:
+            if peer is self or self.rng.random() > self.reach:
+                continue
+            if peer is not None and key in peer.data:
                 self.data[key] = peer.data[key]
                 self.made.pop(key, None)
                 self.says.append(DataAdded({key: 8}))

@@ -238,7 +238,7 @@ def test_a_failed_request_raises_the_remote_error():
 def test_an_unanswered_request_gives_up_and_says_what_it_asked():
     async def test(session, connection):
         with pytest.raises(RequestTimeoutError, match=r"10\.0\.0\.1:1 did not answer one within 0\.01 s"):
-            await session.request("one", timeout_s=0.01)
+            await session.request("one", patience_s=0.01)
         connection.arrive(Reply(connection.sent[0].id, "too late"))
         session.submit([spec("x")], DOUBLE)
         connection.arrive(KeyInMemory("x", "int", 8, [], b"r"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import stat
 import sys
 import zipfile
@@ -38,6 +39,20 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="choose another one with --local-directory"):
         LocalDirectory(str(tmp_path / "file"))
+
+
+def test_the_folder_of_a_killed_worker_is_removed_by_the_next_one_and_no_other(folder):
+    parent = Path(folder.path).parent
+    orphan, young = parent / "dworker-killed", parent / "dworker-new"
+    for path in (orphan, young):
+        path.mkdir()
+        (path / "file").touch()
+    for old in (orphan, Path(folder.path)):
+        os.utime(old, (0, 0))
+    LocalDirectory(str(parent)).remove()
+    assert not orphan.exists()
+    assert young.exists()
+    assert Path(folder.path).exists()
 
 
 def test_a_module_is_imported_and_anew_when_it_comes_again(folder):
