@@ -125,16 +125,12 @@ def usable_memory(environ: Mapping[str, str] = os.environ, root: Path = Path("/"
     """
     limits = [host_memory(), *_cgroup_memory(root)]
     if "SLURM_JOB_ID" in environ:
-        per_core = _number(environ.get("SLURM_MEM_PER_CPU")) * _number(
-            environ.get("SLURM_CPUS_ON_NODE")
-        )
+        per_core = _number(environ.get("SLURM_MEM_PER_CPU")) * _number(environ.get("SLURM_CPUS_ON_NODE"))
         limits += [_number(environ.get("SLURM_MEM_PER_NODE")) * _MIB, per_core * _MIB]
     return min(limit for limit in limits if limit)
 
 
-def memory_share(
-    nthreads: int, nprocs: int, environ: Mapping[str, str] = os.environ, root: Path = Path("/")
-) -> int:
+def memory_share(nthreads: int, nprocs: int, environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> int:
     """Return the fair share of one of ``nprocs`` workers of ``nthreads`` threads each, in bytes.
 
     On a whole host that is its memory by its cores; in a job or cgroup with memory of its own, by

@@ -61,9 +61,7 @@ async def accept(stream: IOStream, secret: bytes, limits: Limits | None = None) 
     try:
         who = await asyncio.wait_for(_listen(stream, secret, address), HANDSHAKE_TIMEOUT_S)
     except StreamClosedError as error:
-        raise ConnectionLostError(
-            f"{address} left before it proved who it is", address=address
-        ) from error
+        raise ConnectionLostError(f"{address} left before it proved who it is", address=address) from error
     except asyncio.TimeoutError as error:
         stream.close()
         raise AuthenticationError(
@@ -131,9 +129,7 @@ async def connect(
         host, port = parse_address(address)
         stream = await asyncio.wait_for(_meet(host, port, secret, role), timeout_s)
     except AuthenticationError as error:
-        raise AuthenticationError(
-            f"cannot connect to {address}: {error}", address=address
-        ) from error
+        raise AuthenticationError(f"cannot connect to {address}: {error}", address=address) from error
     except (ConfigError, OSError, ValueError, StreamClosedError, asyncio.TimeoutError) as error:
         reason = _reason(error, timeout_s)
         raise CommError(f"cannot connect to {address}: {reason}", address=address) from error

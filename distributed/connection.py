@@ -130,9 +130,7 @@ class Connection:
         chunk = self._encoder.encode(messages)
         # Some room for the headers; the peer would hang up on it.
         if chunk.nbytes > self._limits.batch_bytes - 64:
-            raise LocalProtocolError(
-                f"message of {chunk.nbytes} bytes, the limit is {self._limits.batch_bytes}"
-            )
+            raise LocalProtocolError(f"message of {chunk.nbytes} bytes, the limit is {self._limits.batch_bytes}")
         return chunk
 
     def _give_up(self) -> None:
@@ -142,9 +140,7 @@ class Connection:
             self.pending_bytes,
         )
         self.abort()
-        raise ConnectionLostError(
-            f"{self.peer_address} does not read what it asked for", address=self.peer_address
-        )
+        raise ConnectionLostError(f"{self.peer_address} does not read what it asked for", address=self.peer_address)
 
     def _flush(self) -> None:
         self._scheduled = False

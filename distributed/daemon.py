@@ -56,6 +56,7 @@ _CANCEL_S = 5.0
 _FLUSH_S = 2.0
 _LONGEST_NAME = 100
 
+
 class Daemon(TCPServer):
     """A server of operations; see the module's docstring.
 
@@ -71,9 +72,7 @@ class Daemon(TCPServer):
         super().__init_subclass__(**kwargs)
         cls._operations = {}
 
-    def __init__(
-        self, *, loop: IOLoop | None = None, host: str | None = None, secret: bytes | None = None
-    ) -> None:
+    def __init__(self, *, loop: IOLoop | None = None, host: str | None = None, secret: bytes | None = None) -> None:
         super().__init__(max_buffer_size=2**40)
         self.loop = loop or IOLoop.current()
         self.host = host
@@ -131,13 +130,11 @@ class Daemon(TCPServer):
         self._unserved = pausing(sockets)
         self._port = self._unserved[0].getsockname()[1]
 
-    def start(  # type: ignore[override]
-        self, port: int = 0
-    ) -> Awaitable[None] | concurrent.futures.Future[None]:
+    def start(self, port: int = 0) -> Any:  # type: ignore[override]
         """Listen on ``port`` and begin to serve; from any thread, before or after the loop runs.
 
-        Returns a future of the end of the start-up: awaitable when called on the loop, else one
-        with ``result()``.  Raises ConfigError if the port is taken.
+        Returns a future of the end of the start-up: awaitable when called on the loop, else a
+        ``concurrent.futures.Future`` with ``result()``.  Raises ConfigError if the port is taken.
         """
         if self.status != "created":
             raise RuntimeError(f"the {self.kind.lower()} was started before")
@@ -232,7 +229,7 @@ class Daemon(TCPServer):
             sock.close()
         try:
             await self._close(reason)
-        except Exception:  # noqa: BLE001 - whatever it is, the rest must be closed
+        except Exception:
             logger.exception("%s: closing went wrong", self.kind)
             self.exit_code = self.exit_code or EXIT_BUG
         # Before the tasks end: some abort their connection, and what was said must arrive.
@@ -312,9 +309,7 @@ class Daemon(TCPServer):
                 continue
             for position, message in enumerate(batch):
                 if not isinstance(message, Request):
-                    logger.warning(
-                        "%s sent nonsense: %s", connection.peer, problem := _misplaced(message)
-                    )
+                    logger.warning("%s sent nonsense: %s", connection.peer, problem := _misplaced(message))
                     connection.send(Reply(error=dump_error(problem)))
                 elif (found := self._find(message.op)) is not None and found.takes_stream:
                     connection.unread(batch[position + 1 :])
@@ -356,7 +351,7 @@ class Daemon(TCPServer):
             return Reply(request.id, result)
         except (GeneratorExit, KeyboardInterrupt):
             raise
-        except BaseException as error:  # noqa: BLE001 - it is the caller's, even a SystemExit
+        except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and self._closing is not None:
                 raise
             logger.debug("operation %s failed", request.op[:_LONGEST_NAME], exc_info=True)
@@ -404,10 +399,7 @@ def _bind_problem(kind: str, host: str, port: int, error: OSError) -> str:
             "choose another one with --port, or 0 for any free one"
         )
     if error.errno == errno.EADDRNOTAVAIL:
-        return (
-            f"{host} is not an address of this host: "
-            "name one of its own with --host or --interface"
-        )
+        return f"{host} is not an address of this host: name one of its own with --host or --interface"
     if error.errno == errno.EACCES:
         return f"port {port} needs special rights: choose one above 1023 with --port"
     return f"cannot listen on {host}:{port}: {error.strerror or error}"

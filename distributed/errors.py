@@ -6,7 +6,6 @@ Mistakes in arguments stay ``TypeError`` and ``ValueError``.
 
 from __future__ import annotations
 
-import copyreg
 from typing import Any
 
 __all__ = [
@@ -100,13 +99,15 @@ class RequestTimeoutError(DistributedError, TimeoutError):
 class RemoteError(DistributedError):
     """An operation failed on the peer with an exception that cannot be rebuilt here.
 
-    ``type_name`` is the remote class, ``traceback`` the remote traceback as text.
+    ``type_name`` is the remote class, ``traceback`` the remote traceback as text; ``info`` what
+    came over the wire, so that it can be passed on whole to somebody who can rebuild it.
     """
 
-    def __init__(self, message: str, *, type_name: str = "", traceback: str = "") -> None:
+    def __init__(self, message: str, *, type_name: str = "", traceback: str = "", info: object = None) -> None:
         super().__init__(message)
         self.type_name = type_name
         self.traceback = traceback
+        self.info = info
 
 
 class InvalidTransitionError(DistributedError):
@@ -187,6 +188,3 @@ class NoWorkersError(DistributedError):
         self.wanted = wanted
         self.present = present
         self.waited_s = waited_s
-
-
-copyreg.pickle(DistributedError, DistributedError.__reduce__)

@@ -240,7 +240,8 @@ class AddFunction(_Message, tag=30):
 class RunTask(_Message, tag=31):
     """Run a task.  ``priority``: lower runs first.  ``who_has``: dependency -> addresses of holders (may include
     the worker itself, or be empty for a dependency that this worker has been told to compute before).
-    ``nbytes``: dependency -> size in bytes where known."""
+    ``nbytes``: dependency -> size in bytes where known.
+    """
 
     key: str
     run: int
@@ -310,7 +311,8 @@ class TaskReturned(_Message, tag=42):
 
 class TaskMissingData(_Message, tag=43):
     """Dependencies could not be fetched from the named holders: key -> addresses that did not have it or
-    could not be reached.  The task is given back."""
+    could not be reached.  The task is given back.
+    """
 
     key: str
     run: int
@@ -337,7 +339,8 @@ class FetchFailed(_Message, tag=46):
 
 class Heartbeat(_Message, tag=47):
     """The worker is alive.  ``executing``: threads in user code; ``memory``: resident bytes; ``paused``: it starts
-    no new tasks because it is short of memory."""
+    no new tasks because it is short of memory.
+    """
 
     executing: int
     memory: int

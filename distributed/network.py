@@ -1,4 +1,4 @@
-"""This host's own addresses, found without the internet and without a default route."""
+"""Addresses of this host, found without the internet and without a default route."""
 
 from __future__ import annotations
 
@@ -120,8 +120,7 @@ def parse_address(text: str, default_port: int | None = None) -> tuple[str, int]
         port = str(default_port)
     if not _is_host(host) or port is None or not _is_port(port):
         raise ConfigError(
-            f"{text!r} is not an address: write HOST:PORT with a port from 1 to 65535, "
-            "like 10.0.0.1:8786",
+            f"{text!r} is not an address: write HOST:PORT with a port from 1 to 65535, like 10.0.0.1:8786",
             key="address",
             value=text,
         )
@@ -154,6 +153,4 @@ def resolve_host(host: str) -> str:
         return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not a host name"
-        raise ConfigError(
-            f"the host name {host!r} cannot be resolved: {why}", key="host", value=host
-        ) from error
+        raise ConfigError(f"the host name {host!r} cannot be resolved: {why}", key="host", value=host) from error

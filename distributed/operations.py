@@ -52,9 +52,7 @@ class Operation:
                 fields.append((parameter.name, hint))
             else:
                 fields.append((parameter.name, hint, _field(parameter.default)))
-        self._arguments = msgspec.defstruct(
-            f"{name}_arguments", fields, forbid_unknown_fields=True, kw_only=True
-        )
+        self._arguments = msgspec.defstruct(f"{name}_arguments", fields, forbid_unknown_fields=True, kw_only=True)
 
     def check(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments, complete and of the declared types.

@@ -61,9 +61,7 @@ class ConnectionPool:
         self._slots: asyncio.Semaphore | None = None
         self._closed = False
 
-    async def request(
-        self, address: str, op: str, *, timeout_s: float | None = None, **kwargs: Any
-    ) -> Any:
+    async def request(self, address: str, op: str, *, timeout_s: float | None = None, **kwargs: Any) -> Any:
         """Call ``op`` of the daemon at ``"host:port"`` and return its result.
 
         Raises CommError if it cannot be reached or goes away, RequestTimeoutError after
@@ -71,9 +69,7 @@ class ConnectionPool:
         """
         return await self.request_with(address, op, kwargs, timeout_s)
 
-    async def request_with(
-        self, address: str, op: str, kwargs: dict[str, Any], timeout_s: float | None = None
-    ) -> Any:
+    async def request_with(self, address: str, op: str, kwargs: dict[str, Any], timeout_s: float | None = None) -> Any:
         """Do the same as ``request``, for operations that have an argument of one of its names."""
         if timeout_s is None:
             return await self._request(address, op, kwargs)
@@ -125,9 +121,7 @@ class ConnectionPool:
                 return connection
         self._idle.pop(address, None)
         self._make_room()
-        connection = await connect(
-            address, secret=self._secret, timeout_s=self._connect_timeout_s, role=self._role
-        )
+        connection = await connect(address, secret=self._secret, timeout_s=self._connect_timeout_s, role=self._role)
         if self._closed:
             connection.abort()
             self._check_open(address)
@@ -141,9 +135,7 @@ class ConnectionPool:
 
     def _check_open(self, address: str) -> None:
         if self._closed:
-            raise ConnectionClosedError(
-                f"cannot connect to {address}: this side is closing", address=address
-            )
+            raise ConnectionClosedError(f"cannot connect to {address}: this side is closing", address=address)
 
     def _make_room(self) -> None:
         """Close idle connections to others rather than have more than ``limit`` open."""
@@ -224,9 +216,7 @@ class rpc:  # noqa: N801 - the field's name since 2015
         finally:
             await pool.close()
 
-    async def _pooled(
-        self, loop: asyncio.AbstractEventLoop, op: str, kwargs: dict[str, Any]
-    ) -> Any:
+    async def _pooled(self, loop: asyncio.AbstractEventLoop, op: str, kwargs: dict[str, Any]) -> Any:
         if self._pool is None or self._loop is not loop:
             # Connections of another loop are of no use here.
             self._drop_pool()

@@ -41,8 +41,7 @@ def parse_duration(text: str | float) -> float:
         value = float(text)
     if value is None or not math.isfinite(value) or value <= 0:
         raise ValueError(
-            f"{text!r} is not a duration; write it like 90s, 2h30m, 01:30:00 or 1-02:03:04 "
-            "(days-hours:minutes:seconds)"
+            f"{text!r} is not a duration; write it like 90s, 2h30m, 01:30:00 or 1-02:03:04 (days-hours:minutes:seconds)"
         )
     return value
 

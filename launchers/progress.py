@@ -15,8 +15,6 @@ _ERASE = "\r\x1b[2K"
 
 def describe(progress: Progress) -> str:
     """Return one line, like ``8 jobs submitted, 3 pending (Resources: ...), 5 running, 4 of 8 workers registered``."""
-    if progress.problem and not progress.jobs:
-        return progress.problem.partition("\n")[0]
     parts = []
     if progress.jobs:
         parts.append(f"{progress.jobs} job{'s' if progress.jobs > 1 else ''} submitted")

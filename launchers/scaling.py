@@ -91,7 +91,7 @@ class ScalingMachine:
     def progress(self) -> Progress:
         """How far the cluster is."""
         wanted = self.target * self.workers_per_job
-        return summarise(self.slots.values(), wanted, self._trouble or self.gave_up)
+        return summarise(self.slots.values(), wanted, self._trouble)
 
     @property
     def attainable(self) -> int:

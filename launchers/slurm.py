@@ -16,7 +16,7 @@ from launchers.slurm_words import ALIASES, FAILURES, KEPT_DEFAULTS, RESERVED, ST
 __all__ = ["SlurmPlugin"]
 
 _SUBMITTED = re.compile(r"^(\d+)(?:;\S*)?$", re.MULTILINE)
-_QUEUED = re.compile(r"^(\d+)(?:_(\d+|\[[^\]|]*\]))?\|([A-Z_]+)[^|]*\|(.*)\|([^|]*)$", re.MULTILINE)
+_QUEUED = re.compile(r"^(\d+)(?:_(\d+|\[[^\]|]*\]))?\|([A-Z_]+)[^|\n]*\|(.*)\|([^|\n]*)$", re.MULTILINE)
 _FIELD = re.compile(r"(?<!\S)(JobState|Reason|ExitCode|NodeList)=(\S*)")
 _UNKNOWN_ID = "Invalid job id specified"
 # What a job around us, or a user's habits, would make the commands do behind our back.
@@ -77,9 +77,11 @@ class SlurmPlugin:
                 return {}
             failure = self.explain_failure(output)
             raise command_error(StatusError, output, failure.text, transient=failure.transient)
-        return {
-            f"{job}_{index}" if index is not None else job: status for job, index, status in _queue_lines(output.stdout)
-        }
+        lines = list(_queue_lines(output.stdout))
+        if output.stdout.strip() and not lines:
+            # Silence means that no job is left; text that is not about jobs means nothing at all.
+            raise command_error(StatusError, output, f"squeue printed {output.stdout.strip()!r}", transient=True)
+        return {f"{job}_{index}" if index is not None else job: status for job, index, status in lines}
 
     def cancel_command(self, ids: Sequence[str]) -> Command:
         """One ``scancel``; ids it does not know any more are no error for it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from launchers.jobs import JobState
 
 __all__ = ["ALIASES", "FAILURES", "KEPT_DEFAULTS", "RESERVED", "STATES", "explain_reason"]
@@ -50,6 +52,7 @@ _REASONS = {
     "Reservation": "waits for its reservation",
     "PartitionDown": "the partition is down",
     "PartitionInactive": "the partition is inactive",
+    "PartitionConfig": "asks for more than the partition has: it will never start",
     "PartitionNodeLimit": "asks for more than the partition allows: it will never start",
     "PartitionTimeLimit": "asks for more walltime than the partition allows: it will never start",
     "ReqNodeNotAvail": "the nodes it needs are reserved (maintenance?), down or drained",
@@ -137,6 +140,7 @@ FAILURES: tuple[tuple[str, bool, str, str], ...] = (
     (r"invalid option -- '(\w)'", False, "", ""),
     (r"Invalid (--[\w-]+) specification", False, "", ""),
     (r"[Ii]nvalid partition", False, "--partition", "sinfo -s lists the partitions"),
+    (r"not permitted to use this partition", False, "--partition", "sinfo -s lists the partitions"),
     (r"Invalid account", False, "--account", "sacctmgr show associations user=$USER lists your accounts"),
     (r"Invalid qos", False, "--qos", ""),
     (r"time limit is invalid", False, "--time", "sinfo -s lists the limits of the partitions"),
@@ -151,7 +155,8 @@ FAILURES: tuple[tuple[str, bool, str, str], ...] = (
 
 def explain_reason(reason: str) -> str:
     """Return the reason SLURM gives for a state in plain words, or "" if it is not known."""
-    word = reason.partition(",")[0].strip("()")
+    # Like "ReqNodeNotAvail, UnavailableNodes:n7" and "RaisedSignal:53(Real-time_signal_19)".
+    word = re.split("[,:]", reason, maxsplit=1)[0].strip("()")
     if known := _REASONS.get(word):
         return known
     return next((text for start, text in _LIMITS.items() if word.startswith(start)), "")

@@ -31,30 +31,26 @@ def pages() -> list[Path]:
 
 def blocks(language: str) -> list[Block]:
     """Return all blocks in a language."""
-    found = [
-        Block(page, m[2], m[3], bool(m[1]))
-        for page in pages()
-        for m in _FENCE.finditer(_text(page))
-    ]
+    found = [Block(page, m[2], m[3], bool(m[1])) for page in pages() for m in _FENCE.finditer(page.read_text())]
     return [block for block in found if block.language == language]
 
 
 def links(page: Path) -> list[str]:
     """Return the targets of a page's links, without those in code."""
-    prose = re.sub(r"`[^`\n]*`", "", _FENCE.sub("", _text(page)))
+    prose = re.sub(r"`[^`\n]*`", "", _FENCE.sub("", page.read_text()))
     return _LINK.findall(prose)
 
 
 def anchors(page: Path) -> set[str]:
     """Return the anchors that a page's headings make."""
-    headings = _HEADING.findall(_FENCE.sub("", _text(page)))
+    headings = _HEADING.findall(_FENCE.sub("", page.read_text()))
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def quoted_sentences(page: Path) -> list[str]:
     """Return what a page's tables quote in their second column."""
-    rows = [line.split(" | ") for line in _text(page).splitlines() if line.startswith("| ")]
-    return [quote for row in rows if len(row) > 1 for quote in re.findall(r"`([^`]+)`", row[1])]
+    rows = [line.split("|") for line in page.read_text().splitlines() if line.startswith("| ")]
+    return [quote for row in rows if len(row) > 3 for quote in re.findall(r"`([^`]+)`", row[2])]
 
 
 def source_texts() -> Iterator[str]:
@@ -70,7 +66,3 @@ def source_texts() -> Iterator[str]:
 
 def _part(value: ast.expr) -> str:
     return str(value.value) if isinstance(value, ast.Constant) else "\0"
-
-
-def _text(page: Path) -> str:
-    return page.read_text()

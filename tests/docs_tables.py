@@ -72,16 +72,20 @@ def make(name: str) -> str:
 
 def option_table(command: str) -> str:
     """Return the options of a command."""
-    lines = ["| option | default | meaning |", "| --- | --- | --- |"]
+    lines = ["| option | meaning |", "| --- | --- |"]
     for option in COMMANDS[command].params:
         if isinstance(option, click.Option) and not option.hidden and not option.is_eager:
             value = "" if option.is_flag else f" {option.make_metavar(CONTEXT)}"
+            value = value.replace("INTEGER RANGE", "N")
             names = ", ".join(f"`{name}{value}`" for name in option.opts + option.secondary_opts)
-            shown = option.default if isinstance(option.default, int | str | float) else ""
-            default = "" if option.is_flag or shown == "" else f"`{shown}`"
-            meaning = " ".join((option.help or "").split())
-            lines.append(f"| {names} | {default} | {meaning} |".replace("\\|", "or"))
+            cells = (names, " ".join((option.help or "").split()) + _default(option))
+            lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _default(option: click.Option) -> str:
+    shown = option.show_default and option.default not in (None, "")
+    return f" [default: {option.default}]" if shown and not option.is_flag else ""
 
 
 def message_table() -> str:

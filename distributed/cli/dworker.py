@@ -113,7 +113,7 @@ def command(log_level: str | None, **options: Any) -> int:
     _check_together(options)
     with_nanny = options.pop("nanny")
     try:
-        settings = _settings(**options)
+        settings = _settings(log_level=log_level, **options)
     except DistributedError as error:
         print(f"dworker: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -158,6 +158,7 @@ def _settings(
     local_directory: str | None,
     resources: dict[str, float],
     job_id: str,
+    log_level: str | None,
 ) -> WorkerSettings:
     """Return what all workers of this command have in common.  Raises ConfigError."""
     for option, port in (("--worker-port", worker_port), ("--nanny-port", nanny_port)):
@@ -168,12 +169,8 @@ def _settings(
                 value=port,
             )
     scheduler, secret, path = _find_scheduler(address, cluster, cluster_file, patient=bool(job_id))
-    if scheduler:
-        resolve_host(parse_address(scheduler)[0])
-    if interface:
-        host = interface_address(interface)
-    elif host:
-        host = resolve_host(host)
+    if address:
+        resolve_host(parse_address(address)[0])
     nthreads = nthreads or max(1, usable_cores() // nprocs)
     if memory_limit == "auto":
         memory_limit = memory_share(nthreads, nprocs)
@@ -181,7 +178,7 @@ def _settings(
         scheduler=scheduler,
         secret=secret,
         cluster_file=path,
-        host=host,
+        host=_own_host(host, interface),
         port=worker_port,
         name=name or None,
         nthreads=nthreads,
@@ -190,13 +187,31 @@ def _settings(
         job_id=job_id,
         death_timeout_s=death_timeout,
         local_directory=local_directory,
+        log_level=log_level,
     )
+
+
+def _refuse_port(option: str, port: int, nprocs: int) -> None:
+    if port:
+        raise ConfigError(
+            f"{option} {port} names one port for {nprocs} workers: leave it out, and each takes a free one",
+            key=option,
+            value=port,
+        )
+
+
+def _own_host(host: str | None, interface: str | None) -> str | None:
+    """Return the address to listen on, None for all of them.  Raises ConfigError."""
+    if interface:
+        return interface_address(interface)
+    return resolve_host(host) if host else None
 
 
 def _find_scheduler(
     address: str | None, cluster: str | None, cluster_file: str | None, patient: bool
 ) -> tuple[str | None, bytes, str | None]:
-    """Return address, secret and cluster file; the address is None if the file is to say it.
+    """Return the scheduler's (likeliest) address, the secret and the cluster file to look into.
+
     Raises ConfigError.
     """
     path = find(cluster, cluster_file)
@@ -208,7 +223,7 @@ def _find_scheduler(
             key="address",
         )
     found = _read_cluster_file(path.absolute(), _FILE_LAG_S if patient else 0.0)
-    return None, found.secret_bytes, str(path.absolute())
+    return next(iter(found.addresses), None), found.secret_bytes, str(path.absolute())
 
 
 def _read_cluster_file(path: Path, patience_s: float) -> ClusterFile:
@@ -222,12 +237,20 @@ def _read_cluster_file(path: Path, patience_s: float) -> ClusterFile:
 # -- running ---------------------------------------------------------------------------
 
 
+def _print(label: str, value: str) -> None:
+    try:
+        print(f"{label:<{_LABEL_WIDTH}}{value}", flush=True)
+    except OSError:
+        # Whoever read our lines has gone: no reason to end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def _print_listening(address: str) -> None:
-    print(f"{'Start worker at:':<{_LABEL_WIDTH}}{address}", flush=True)
+    _print("Start worker at:", address)
 
 
 def _print_registered(scheduler: str) -> None:
-    print(f"{'Registered with center at:':<{_LABEL_WIDTH}}{scheduler}", flush=True)
+    _print("Registered with center at:", scheduler)
 
 
 def _say_what_starts(settings: WorkerSettings, nprocs: int) -> None:
@@ -309,7 +332,7 @@ def _make_nanny(settings: WorkerSettings, number: int, nprocs: int, fork_server:
         job_id=settings.job_id,
         fork_server=fork_server,
         listener=_print_report,
-        log_level=None,
+        log_level=settings.log_level,
     )
 
 

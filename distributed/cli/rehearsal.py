@@ -75,9 +75,15 @@ async def _play() -> None:
     secret = secrets.token_bytes(32)
     stage = _Stage(host=_LOOPBACK, secret=secret)
     stage.start(0)
-    with tempfile.TemporaryDirectory() as folder:
-        worker = Worker(_LOOPBACK, stage.port, ip=_LOOPBACK, ncores=1, local_dir=folder, secret=secret)
-        worker.start(0)
-        await stage.done.wait()
-        await worker.close()
-    await stage.close()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            worker = Worker(
+                _LOOPBACK, stage.port, ip=_LOOPBACK, ncores=1, local_dir=folder, secret=secret
+            )
+            worker.start(0)
+            try:
+                await stage.done.wait()
+            finally:
+                await worker.close()
+    finally:
+        await stage.close()

@@ -1,7 +1,8 @@
-"""How every command runs its daemons: one loop, clean ends on signals, one sentence for what went wrong.
+"""How every command runs its daemons: one loop, clean ends on signals, one sentence for failures.
 
-Exit codes: 0 clean end (also by SIGINT, SIGTERM and the operation ``terminate``); 1 could not start, or gave up, the
-reason on stderr; 2 wrong usage; 3 the scheduler was gone for longer than ``--death-timeout``; 70 a bug of ours.
+Exit codes: 0 clean end (also by SIGINT, SIGTERM and the operation ``terminate``); 1 could not
+start, or gave up, the reason on stderr; 2 wrong usage; 3 the scheduler was gone for longer than
+``--death-timeout``; 70 a bug of ours.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from distributed.daemon import EXIT_BUG, Daemon
@@ -30,8 +31,8 @@ EXIT_DEATH_TIMEOUT = 3
 def run_command(prog: str, main: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
     """Run ``main(stop)`` in a new event loop and return its exit code.
 
-    SIGINT and SIGTERM set ``stop``; a second one ends the process at once.  Errors of ours become one line on stderr
-    and exit code 1, anything else is a bug and exit code 70 with a traceback.
+    SIGINT and SIGTERM set ``stop``; a second one ends the process at once.  Errors of ours become
+    one line on stderr and exit code 1, anything else is a bug and exit code 70 with a traceback.
     """
     raise_file_limit()
     try:
@@ -59,21 +60,28 @@ async def _with_signals(main: Callable[[asyncio.Event], Coroutine[Any, Any, int]
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)
-    # A logout or a batch system's warning is no reason to end.
+    # A logout or a batch system's warning is no reason to end.  Not SIG_IGN: children inherit it.
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
+        loop.add_signal_handler(number, _shrug, number)
     return await main(stop)
 
 
+def _shrug(number: int) -> None:
+    logger.info("%s: ignored", signal.Signals(number).name)
+
+
 async def serve_until(stop: asyncio.Event, *daemons: Daemon) -> int:
-    """Wait until ``stop`` is set or one of the daemons has closed, close them all, and return the exit code."""
-    waits: list[Awaitable[Any]] = [asyncio.ensure_future(stop.wait())]
+    """Wait until ``stop`` is set or one of the daemons has closed, then close them all.
+
+    Returns the exit code.
+    """
+    waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait())]
     waits += [asyncio.ensure_future(daemon.finished()) for daemon in daemons]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     reason = "signal" if stop.is_set() else "a sibling closed"
     await asyncio.gather(*(daemon.close(reason) for daemon in daemons))
     for wait in waits:
-        wait.cancel()  # type: ignore[attr-defined]
+        wait.cancel()
     return max((daemon.exit_code for daemon in daemons), default=0)
 
 

@@ -61,19 +61,24 @@ class Nanny(Daemon):
     """Keeps one worker process running; takes the place of a ``Worker`` in the founding document.
 
     ``Nanny('192.168.0.1', 8786, loop=loop).start(0)``: the process listens on ``worker_port`` and
-    registers with the scheduler; ``start`` returns a future of that.  ``ip``, ``ncores``,
-    ``local_dir``, ``name``, ``memory_limit`` (bytes, above 95 % of which the process is killed),
-    ``resources``, ``death_timeout_s``, ``job_id`` and ``cluster_file`` are the worker's, see
-    ``Worker``; ``services`` are the nanny's: name or (name, port) -> class of an object with
-    ``listen(port)`` and ``stop()``, called with the nanny.
+    registers with the scheduler; ``start`` returns a future of that.  ``services`` are the nanny's:
+    name or (name, port) -> class of an object with ``listen(port)`` and ``stop()``, called with the
+    nanny.
 
-    ``environment``: variables for the worker process; ``fork_server``: one that several nannies
-    share (default: an own one); ``listener(process, report)`` is called for all that worker
-    processes do; ``stop_grace_s``: seconds that a worker has to say goodbye; ``log_level`` of the
-    worker process.
+    ``worker``: what else the worker process is told, fields of ``WorkerSettings`` in ``orders.py``:
+    ``cluster_file``, ``memory_limit`` (above 95 % of which it is killed), ``resources``,
+    ``job_id``, ``death_timeout_s``, ``environment``, ``log_level``.  ``fork_server``: one that
+    several nannies share (default: an own one); ``listener(process, report)`` is called for all
+    that worker processes do; ``stop_grace_s``: seconds that a worker has to say goodbye.
+
+    Raises TypeError for an unknown setting, ConfigError for one that cannot be used.
     """
 
     kind = "Nanny"
+    process: WorkerProcess | None = None
+    _scheduler = ""
+    _wake: asyncio.TimerHandle | None = None
+    _check: asyncio.TimerHandle | None = None
 
     def __init__(
         self,
@@ -88,62 +93,34 @@ class Nanny(Daemon):
         name: str | None = None,
         *,
         secret: bytes | None = None,
-        cluster_file: str | Path | None = None,
-        memory_limit: int | None = None,
-        resources: dict[str, float] | None = None,
-        death_timeout_s: float | None = 60.0,
-        job_id: str = "",
-        environment: Mapping[str, str] | None = None,
         fork_server: ForkServer | None = None,
         listener: Listener | None = None,
         policy: RestartPolicy | None = None,
         stop_grace_s: float = 5.0,
-        log_level: str | None = "WARNING",
+        **worker: Any,
     ) -> None:
-        if secret is None and cluster_file is not None:
-            secret = ClusterFile.read(Path(cluster_file)).secret_bytes
-        super().__init__(loop=loop, host=ip, secret=secret)
-        ncores = ncores or usable_cores()
+        super().__init__(loop=loop, host=ip, secret=secret or _secret_of(worker))
         self.name = name or ""
-        self.process: WorkerProcess | None = None
         self.services: dict[str, Any] = {}
-        self.machine = NannyMachine(memory_limit=memory_limit or 0, policy=policy)
         self._host_is_fixed = ip is not None
         self._services_wanted = dict(services or {})
         self._settings = WorkerSettings(
             scheduler=_center(center_ip, center_port),
             secret=self._secret,
-            cluster_file=str(cluster_file) if cluster_file else None,
             host=ip,
             port=worker_port,
-            name=name,
-            nthreads=ncores,
-            memory_limit=memory_limit or 0,
-            resources=dict(resources or {}),
-            job_id=job_id,
-            death_timeout_s=death_timeout_s,
+            nthreads=ncores or usable_cores(),
             local_directory=local_dir,
-            environment=dict(environment or {}),
-            defaults=dict.fromkeys(THREAD_VARIABLES, str(ncores)),
-            log_level=log_level,
+            name=name,
+            **_told(worker),
         )
+        self.machine = NannyMachine(memory_limit=self._settings.memory_limit, policy=policy)
         self._fork_server = fork_server or ForkServer()
         self._owns_server = fork_server is None
         self._listener = listener
         self._stop_grace_s = stop_grace_s
-        self._scheduler = ""
-        self._wake: asyncio.TimerHandle | None = None
-        self._check: asyncio.TimerHandle | None = None
         self._waiters: set[asyncio.Future[None]] = set()
         self._reports: set[asyncio.Task[Any]] = set()
-        self._perform: dict[type, Callable[[Any], None]] = {
-            actions.SpawnWorker: self._spawn_worker,
-            actions.StopWorker: self._stop_worker,
-            actions.KillWorker: self._kill_worker,
-            actions.WakeAt: self._wake_at,
-            actions.ReportExit: self._report_exit,
-            actions.EndNanny: self._end_nanny,
-        }
 
     @property
     def worker_address(self) -> str:
@@ -208,11 +185,26 @@ class Nanny(Daemon):
         state.
         """
         for action in self.machine.handle(event):
-            self._perform[type(action)](action)
+            self._perform(action)
         waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _perform(self, action: actions.Action) -> None:
+        if isinstance(action, actions.SpawnWorker):
+            self._spawn_worker()
+        elif isinstance(action, actions.StopWorker):
+            self._send_signal(signal.SIGTERM)
+        elif isinstance(action, actions.KillWorker):
+            logger.warning("killing %s: %s", self.name or self.worker_address, action.reason)
+            self._send_signal(signal.SIGKILL)
+        elif isinstance(action, actions.WakeAt):
+            self._wake_at(action)
+        elif isinstance(action, actions.ReportExit):
+            self._report_exit(action)
+        else:
+            self._end_nanny(action)
 
     async def _change(self) -> None:
         """Wait until something has happened."""
@@ -230,8 +222,6 @@ class Nanny(Daemon):
         """Take in what the fork server says about our worker process."""
         if process is not self.process:
             return
-        if self._listener is not None:
-            self._listener(process, report)
         if isinstance(report, Listening):
             self.handle(events.WorkerListened(report.address))
         elif isinstance(report, Registered):
@@ -242,6 +232,8 @@ class Nanny(Daemon):
             self._exited(report.exit_code, how)
         elif isinstance(report, Spawned):
             logger.debug("worker process %s of nanny %s starts", report.pid, self.name)
+        if self._listener is not None:
+            self._listener(process, report)
 
     def _exited(self, exit_code: int, how: str) -> None:
         who = self.name or self.worker_address or "the worker"
@@ -268,23 +260,20 @@ class Nanny(Daemon):
 
     # -- actions -----------------------------------------------------------------------
 
-    def _spawn_worker(self, _action: actions.SpawnWorker) -> None:
+    def _spawn_worker(self) -> None:
         self._scheduler = ""
-        settings = _with_nanny(self._settings, self.address)
+        threads = dict.fromkeys(THREAD_VARIABLES, str(self._settings.nthreads))
+        # Only now is our own address known.
+        told = msgspec.structs.replace(self._settings, nanny=self.address, defaults=threads)
         try:
-            self.process = self._fork_server.spawn(settings, self._hear)
+            self.process = self._fork_server.spawn(told, self._hear)
         except ConfigError as error:
             self.process = None
             asyncio.get_running_loop().call_soon(self._exited, 1, str(error))
 
-    def _stop_worker(self, _action: actions.StopWorker) -> None:
+    def _send_signal(self, number: signal.Signals) -> None:
         if self.process is not None:
-            self._fork_server.send_signal(self.process, signal.SIGTERM)
-
-    def _kill_worker(self, action: actions.KillWorker) -> None:
-        logger.warning("killing %s: %s", self.name or self.worker_address, action.reason)
-        if self.process is not None:
-            self._fork_server.send_signal(self.process, signal.SIGKILL)
+            self._fork_server.send_signal(self.process, number)
 
     def _wake_at(self, action: actions.WakeAt) -> None:
         if self._wake is not None:
@@ -390,6 +379,18 @@ def _center(ip: str | None, port: int | None) -> str | None:
     return f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
 
 
-def _with_nanny(settings: WorkerSettings, address: str) -> WorkerSettings:
-    """The settings are made before the nanny knows its own address."""
-    return msgspec.structs.replace(settings, nanny=address)
+def _secret_of(worker: Mapping[str, Any]) -> bytes | None:
+    """The secret in the cluster file, None if there is no such file.  Raises ConfigError."""
+    path = worker.get("cluster_file")
+    return ClusterFile.read(Path(path)).secret_bytes if path else None
+
+
+def _told(worker: dict[str, Any]) -> dict[str, Any]:
+    """What a worker process is told, with its defaults where the caller has said nothing."""
+    told = {"log_level": "WARNING", **worker}
+    for key in ("memory_limit", "resources", "environment"):
+        if told.get(key) is None:
+            told.pop(key, None)
+    if told.get("cluster_file") is not None:
+        told["cluster_file"] = str(told["cluster_file"])
+    return told

@@ -30,9 +30,10 @@ __all__ = [
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """All that a worker process is told.
 
-    ``scheduler`` is ``"host:port"``, or None if ``cluster_file`` says where it is; ``host`` the
-    address to listen on; ``memory_limit`` in bytes, 0 for none; ``death_timeout_s`` None for ever;
-    ``environment`` holds variables to set, ``defaults`` those to set unless the process has them.
+    ``scheduler`` is ``"host:port"``; ``cluster_file``, if any, says it anew at each attempt to
+    connect.  ``host`` is the address to listen on, ``memory_limit`` bytes, 0 for none;
+    ``death_timeout_s`` None for ever; ``environment`` holds variables to set, ``defaults`` those to
+    set unless the process has them.
     """
 
     scheduler: str | None

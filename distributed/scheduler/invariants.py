@@ -69,6 +69,7 @@ def _check_task(state: State, task: Task) -> None:
     suspected = task.trouble is not None and bool(task.trouble.deaths)
     assert kind != SUSPECT or suspected, f"{task} is suspected of nothing"
     assert kind != QUEUED or not suspected, f"{task} is a suspect among others"
+    assert kind != MEMORY or not suspected, f"{task} finished and is still suspected"
     for holder in task.holders:
         assert state.workers.get(holder.address) is holder, f"{task} at {holder}, which is gone"
         assert task in holder.data, f"{holder} does not know that it has {task}"

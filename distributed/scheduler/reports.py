@@ -105,7 +105,6 @@ def _succeed(state: State, task: Task, worker: Worker, message: TaskFinished) ->
     assert function is not None
     if task.trouble is not None or state.stealing or task.demand is not state.anything:
         unassign(state, task)
-        task.trouble = None
     else:
         # What unassign would do, without what this task does not have.
         worker.busy_s -= worker.processing.pop(task)

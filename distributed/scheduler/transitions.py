@@ -162,6 +162,7 @@ def complete(state: State, task: Task, worker: Worker, message: KeyInMemory) -> 
     """The task, not active any more, has its result at ``worker``."""
     task.state = MEMORY
     task.missing = 0
+    task.trouble = None
     task.nbytes = message.nbytes
     task.type_name = message.type_name
     task.holders = worker.only

@@ -13,6 +13,8 @@ from pathlib import PurePath
 from types import TracebackType
 from typing import Any, TypeAlias
 
+import msgspec
+
 from distributed import errors
 from distributed.errors import DistributedError, RemoteError, TaskError
 from distributed.messages import ErrorInfo
@@ -121,9 +123,7 @@ def _load_traceback(data: Any) -> TracebackType | None:
 # -- exceptions ----------------------------------------------------------------------------------------
 
 
-def _rebuild(
-    cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
-) -> BaseException:
+def _rebuild(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
     """Make an exception without its constructor, which may want other arguments."""
     error = cls.__new__(cls, *args)
     error.args = args
@@ -153,8 +153,7 @@ def _is_good(way: _Reduced, error: BaseException) -> bool:
         make, args = loads(payload)
         copy = make(*args)
         # A constructor that writes its message itself writes it twice.
-        same = type(copy) is type(error) or "__main__" in type(error).__module__
-        return same and _message(copy) == _message(error)
+        return type(copy) is type(error) and _message(copy) == _message(error)
     except Exception:  # noqa: BLE001 - the user's pickling may do anything
         return False
 
@@ -191,13 +190,10 @@ def dump_error(error: BaseException, worker: str = "") -> ErrorInfo:
     elsewhere and was not rebuilt here is passed on as it came.
     """
     if isinstance(error, RemoteError) and isinstance(error.info, ErrorInfo):
-        return error.info
+        return msgspec.structs.replace(error.info, worker=error.info.worker or worker)
     payload: Any = b""
     try:
-        links = [
-            (_portable(link), relation, _dump_traceback(link.__traceback__))
-            for link, relation in _chain(error)
-        ]
+        links = [(_portable(link), relation, _dump_traceback(link.__traceback__)) for link, relation in _chain(error)]
         # An exception of which nothing but the text is left is better told by that.
         if links[0][0][1][0] is not RemoteError or isinstance(error, RemoteError):
             payload = dumps(links)

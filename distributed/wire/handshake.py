@@ -80,8 +80,7 @@ def check_prefix(record: bytes) -> None:
         raise AuthenticationError(f"the peer {describe_stranger(record)}")
     if (version := record[len(MAGIC)]) != VERSION:
         raise AuthenticationError(
-            f"the peer speaks protocol version {version}, this side version {VERSION}: "
-            "use the same dlaunch on both"
+            f"the peer speaks protocol version {version}, this side version {VERSION}: use the same dlaunch on both"
         )
 
 

@@ -66,7 +66,7 @@ class _CallPickler(pickle.Pickler):
         return NotImplemented
 
 
-class _CloudCallPickler(cloudpickle.Pickler):  # type: ignore[misc,name-defined]
+class _CloudCallPickler(cloudpickle.Pickler):  # type: ignore[misc]
     """The same for objects that only cloudpickle can handle (lambdas, classes of ``__main__``)."""
 
     keys: dict[str, None]
@@ -137,9 +137,9 @@ def loads(payload: Payload) -> Any:
     """Return the object in a payload.  Raises whatever its unpickling raises."""
     if isinstance(payload, bytes):
         return pickle.loads(payload)
-    if not isinstance(payload, list) or not payload:
-        raise RemoteProtocolError(f"a payload is bytes or a list of buffers, not {type(payload).__name__}")
     parts = [part.data if isinstance(part, Buffer) else part for part in payload]
+    if not parts:
+        raise RemoteProtocolError("an empty list is no payload")
     return pickle.loads(parts[0], buffers=parts[1:])
 
 

@@ -19,7 +19,6 @@ from typing import Any
 from tornado.ioloop import IOLoop
 
 from distributed.clusterfile import ClusterFile
-from distributed.comm import Connection
 from distributed.daemon import operation
 from distributed.errors import AuthenticationError, CommError, ConfigError, RemoteProtocolError
 from distributed.messages import Message
@@ -116,19 +115,7 @@ class Worker(Operations):
         self._membership: Membership | None = None
         self._registered = asyncio.Event()
         self._beat: asyncio.TimerHandle | None = None
-        self._perform: dict[type, Callable[[Any], None]] = {
-            actions.LearnFunctions: self._learn_functions,
-            actions.Keep: self._keep,
-            actions.Drop: self._drop,
-            actions.Execute: self._execute,
-            actions.Withdraw: self._withdraw,
-            actions.Fetch: self._fetch,
-            actions.Pause: self._pause,
-            actions.Resume: self._resume,
-            actions.SendScheduler: self._send_scheduler,
-            actions.Answer: self._answer,
-            actions.Leave: self._leave,
-        }
+        self._perform = self._performers()
 
     # -- life ------------------------------------------------------------------
 
@@ -235,14 +222,12 @@ class Worker(Operations):
         self._registered.set()
         logger.info("registered with the scheduler at %s as %s", membership.address, membership.name)
         self._schedule_beat()
-        if membership.messages:
-            self.handle(events.SchedulerMessages(membership.messages))
 
     async def _follow_scheduler(self) -> None:
         while self.status != "closing":
             assert self._membership is not None
             try:
-                await self._read(self._membership.connection)
+                await self._listen_to(self._membership)
             except (CommError, RemoteProtocolError) as error:
                 reason = str(error)
             if self.status == "closing":
@@ -250,6 +235,7 @@ class Worker(Operations):
             logger.warning("%s; trying to join it again", reason)
             self._membership.connection.abort()
             self.handle(events.SchedulerLost())
+            await self._seeker.pause(self._membership)
             try:
                 self._enter(await self._seeker.join())
             except CommError as error:
@@ -258,9 +244,11 @@ class Worker(Operations):
                 self._close_soon(str(error))
                 return
 
-    async def _read(self, connection: Connection) -> None:
+    async def _listen_to(self, membership: Membership) -> None:
+        batch = membership.messages
         while True:
-            self.handle(events.SchedulerMessages(await connection.read()))
+            self.handle(events.SchedulerMessages(batch))
+            batch = await membership.connection.read()
 
     async def _close(self, reason: str) -> None:
         if self._beat is not None:
@@ -311,6 +299,21 @@ class Worker(Operations):
         self._schedule_beat()
 
     # -- actions ---------------------------------------------------------------
+
+    def _performers(self) -> dict[type, Callable[[Any], None]]:
+        return {
+            actions.LearnFunctions: self._learn_functions,
+            actions.Keep: self._keep,
+            actions.Drop: self._drop,
+            actions.Execute: self._execute,
+            actions.Withdraw: self._withdraw,
+            actions.Fetch: self._fetch,
+            actions.Pause: self._pause,
+            actions.Resume: self._resume,
+            actions.SendScheduler: self._send_scheduler,
+            actions.Answer: self._answer,
+            actions.Leave: self._leave,
+        }
 
     def _learn_functions(self, action: actions.LearnFunctions) -> None:
         self.runner.learn(action.functions)

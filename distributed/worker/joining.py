@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
+_SHORT_MEMBERSHIP_S = 1.0
 _CONNECT_TIMEOUT_S = 10.0
 _REPLY_TIMEOUT_S = 30.0
 
@@ -41,6 +42,7 @@ class Membership:
         self.name: str = reply["name"]
         self.heartbeat_s: float = reply["heartbeat_s"]
         self.messages = messages
+        self.start_s = asyncio.get_running_loop().time()
 
 
 class SchedulerSeeker:
@@ -83,7 +85,7 @@ class SchedulerSeeker:
         while True:
             try:
                 return await self._try_all()
-            except (CommError, ConfigError, RemoteProtocolError, asyncio.TimeoutError) as error:
+            except (CommError, ConfigError, RemoteProtocolError) as error:
                 if not self._scheduler_id and isinstance(error, AuthenticationError | ConfigError):
                     raise
                 problem = error
@@ -95,6 +97,11 @@ class SchedulerSeeker:
             # Workers of one job should not all come back at the same moment.
             await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))
             pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S, *self._rest(waited_s))
+
+    async def pause(self, last: Membership) -> None:
+        """Wait before joining again if the last membership was short: we may be thrown out again."""
+        if asyncio.get_running_loop().time() - last.start_s < _SHORT_MEMBERSHIP_S:
+            await asyncio.sleep(_SHORT_MEMBERSHIP_S * random.uniform(0.2, 0.4))
 
     def _rest(self, waited_s: float) -> list[float]:
         if not self._death_timeout_s:
@@ -135,6 +142,10 @@ class SchedulerSeeker:
         try:
             connection = await connect(address, secret=self._secret, timeout_s=self._connect_timeout_s, role="worker")
             return await asyncio.wait_for(self._register(connection, address), _REPLY_TIMEOUT_S)
+        except asyncio.TimeoutError:
+            assert connection is not None
+            connection.abort()
+            return CommError(f"{address} did not answer our registration", address=address)
         except BaseException as error:
             if connection is not None:
                 connection.abort()

@@ -116,6 +116,7 @@ def program(*argv: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # a process group of its own, to be signalled as a whole
     )
     below: list[int] = []
     try:

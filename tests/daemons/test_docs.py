@@ -14,17 +14,15 @@ from tests.docs_pages import ROOT, Block, blocks
 
 RUNNING = [block for block in blocks("python") if block.runs]
 COMMANDS = [block for block in blocks("sh") if block.runs]
-ENVIRONMENT = {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "PYTHONPATH": str(ROOT),
-}
+PROGRAMS = ("dscheduler", "dworker", "dlaunch")
 
 
-def run(argv: list[str]) -> str:
+def run(argv: list[str], programs: str = "") -> str:
+    path = [programs, str(Path(sys.executable).parent), os.environ["PATH"]]
     done = subprocess.run(
         argv,
         cwd=ROOT,
-        env=os.environ | ENVIRONMENT,
+        env=os.environ | {"PATH": os.pathsep.join(filter(None, path)), "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -37,6 +35,16 @@ def run(argv: list[str]) -> str:
 
 def name(block: Block) -> str:
     return block.page.stem
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> str:
+    """A folder with our commands of this checkout, installed or not."""
+    for program in PROGRAMS:
+        file = tmp_path / program
+        file.write_text(f"#!{sys.executable}\nfrom launchers import doors\ndoors.{program}()\n")
+        file.chmod(0o755)
+    return str(tmp_path)
 
 
 def test_the_page_about_the_client_is_true() -> None:
@@ -57,5 +65,5 @@ def test_python_that_is_said_to_run_runs(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", COMMANDS, ids=name)
-def test_commands_that_are_said_to_run_run(block: Block) -> None:
-    run(["bash", "-euc", block.text])
+def test_commands_that_are_said_to_run_run(block: Block, programs: str) -> None:
+    run(["bash", "-euc", block.text], programs)

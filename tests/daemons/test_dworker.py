@@ -78,8 +78,7 @@ def test_ctrl_c_at_a_terminal_reaches_everybody_and_is_still_clean():
             with dworker(stub.address, *LOCAL, "--nprocs", "3") as process:
                 await ready(stub, 3)
                 below = family(process.pid)
-                for pid in [process.pid, *below]:
-                    os.kill(pid, signal.SIGINT)
+                os.killpg(process.pid, signal.SIGINT)
                 assert await end_of(process) == 0
                 await until(lambda: len(stub.goodbyes) == 3)
                 assert gone(below)
@@ -93,8 +92,7 @@ def test_a_batch_system_that_terminates_everybody_is_still_clean():
             with dworker(stub.address, *LOCAL, "--nprocs", "3") as process:
                 await ready(stub, 3)
                 below = family(process.pid)
-                for pid in [*below, process.pid]:
-                    os.kill(pid, signal.SIGTERM)
+                os.killpg(process.pid, signal.SIGTERM)
                 assert await end_of(process) == 0
                 await until(lambda: len(stub.goodbyes) == 3)
                 assert gone(below)

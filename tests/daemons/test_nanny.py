@@ -11,6 +11,7 @@ import threading
 import pytest
 from tornado.ioloop import IOLoop
 
+from distributed.clusterfile import ClusterFile
 from distributed.errors import CommError, ConfigError
 from distributed.nanny import ForkServer, Nanny
 from distributed.nanny.machine import RestartPolicy
@@ -323,3 +324,22 @@ def test_services_run_beside_the_nanny():
         assert calls == [("listen", 1234), ("stop",)]
 
     run_async(main())
+
+
+def test_unknown_settings_are_refused_and_none_means_the_default():
+    with pytest.raises(TypeError, match="colour"):
+        Nanny("127.0.0.1", 1, secret=SECRET, colour="red")
+    nanny = Nanny("127.0.0.1", 1, secret=SECRET, memory_limit=None, resources=None)
+    assert nanny._settings.memory_limit == 0
+    assert nanny._settings.log_level == "WARNING"
+    nanny = Nanny("127.0.0.1", 1, secret=SECRET, log_level=None, death_timeout_s=None)
+    assert nanny._settings.log_level is None
+    assert nanny._settings.death_timeout_s is None
+
+
+def test_a_cluster_file_gives_the_secret(tmp_path):
+    path = tmp_path / "cluster.json"
+    ClusterFile.new("c", ["127.0.0.1:1"], SECRET).write(path)
+    nanny = Nanny(cluster_file=path)
+    assert nanny._settings.secret == SECRET
+    assert nanny._settings.cluster_file == str(path)

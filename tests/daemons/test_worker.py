@@ -181,6 +181,24 @@ def test_a_cancelled_run_leaves_nothing(gate):
     run_async(test())
 
 
+@pytest.mark.expect_log("trying to join it again")
+def test_what_was_running_when_the_scheduler_was_lost_is_not_told_to_it_later(gate):
+    async def test():
+        async with bed() as (stub, worker):
+            stub.run(worker, wait_at, gate, key="busy")
+            stub.run(worker, abs, -1, key="queued")
+            await until(lambda: worker.executor.executing == 1 and worker.executor.queued == 1)
+            stub.drop_worker(worker)
+            await until(lambda: len(stub.registered) == 2)
+            GATES[gate].set()
+            stub.run(worker, abs, -1, key="next")
+            await stub.wait_for(worker, TaskFinished, "next")
+            assert [m.key for m in stub.heard(worker, TaskFinished)] == ["next"]
+            assert set(worker.data) == {"next"}
+
+    run_async(test())
+
+
 def test_errors_of_tasks_are_told_and_the_worker_lives_on():
     async def test():
         async with bed() as (stub, worker):

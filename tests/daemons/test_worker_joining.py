@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import threading
+import time
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -13,7 +14,7 @@ from tornado.ioloop import IOLoop
 from distributed import rpc
 from distributed.clusterfile import ClusterFile
 from distributed.errors import AuthenticationError, CommError, ConfigError
-from distributed.messages import TaskFinished
+from distributed.messages import SubmitTasks, TaskFinished
 from distributed.wire.payload import dumps
 from distributed.worker import Worker
 from distributed.worker.daemon import EXIT_DEATH_TIMEOUT
@@ -222,3 +223,17 @@ def test_the_founding_document_s_way_with_the_loop_in_a_thread():
     thread.join(10)
     assert not thread.is_alive()
     loop.close()
+
+
+@pytest.mark.expect_log("a scheduler sends no SubmitTasks to a worker; trying to join it again")
+def test_a_scheduler_that_talks_nonsense_is_left_and_not_besieged():
+    async def test():
+        async with bed() as (stub, worker):
+            stub.greeting = [SubmitTasks([])]
+            stub.tell(worker, SubmitTasks([]))
+            await until(lambda: len(stub.registered) == 2)
+            start_s = time.monotonic()
+            await until(lambda: len(stub.registered) == 4)
+            assert time.monotonic() - start_s > 0.3
+
+    run_async(test())

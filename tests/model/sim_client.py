@@ -66,7 +66,7 @@ class SimClient:
     def act(self) -> None:
         """Do one thing."""
         choices = [self._submit] * 6 + [self._want, self._release, self._release, self._retry]
-        self.rng.choice([*choices, self._redefine, *[self._cancel] * (self.rng.random() < 0.3)])()
+        self.rng.choice([*choices, self._redefine, self._redefine, *[self._cancel] * (self.rng.random() < 0.3)])()
 
     # -- graphs -----------------------------------------------------------------------------------------------------
 
@@ -127,7 +127,7 @@ class SimClient:
     def _redefine(self) -> None:
         """Cancel a key of one's own and submit it as another task, in one breath."""
         known = self.definitions
-        key = f"own-{self.name}-{self.rng.randint(0, 2)}"
+        key = f"own-{self.name}-{self.rng.randint(0, 1)}"
         old = known.specs.get(key)
         version = int(old.args.split()[0][1:]) + 1 if old is not None else 1
         spec = TaskSpec(key, "f", f"v{version} fine".encode())

@@ -28,6 +28,7 @@ from distributed.scheduler.actions import Answer, ToClient, ToWorker
 from distributed.scheduler.invariants import validate
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.scheduler.states import MEMORY
+from tests.model.books import Books
 from tests.model.rude import RudeNetwork
 from tests.model.sim_client import Definitions, SimClient
 from tests.model.sim_worker import PoisonedError, SimWorker, value_of
@@ -63,6 +64,7 @@ class SimCluster:
         self.registered: set[str] = set()
         self.clients: dict[str, SimClient] = {}
         self.definitions = Definitions()
+        self.books = Books()
         self.unlucky: Counter[str] = Counter()
         self.awaited: set[int] = set()
         self.temper = (10, 12, rng.choice((1, 2, 4)), rng.choice((0.3, 1, 3)))
@@ -88,8 +90,12 @@ class SimCluster:
 
     def handle(self, event: events.Event) -> None:
         """Let the machine handle an event, check it, and send on what it says."""
+        if isinstance(event, events.WorkerMessages):
+            self.books.hear(event.address, event.messages)
         actions = self.machine.handle(event)
         validate(self.machine.state)
+        if isinstance(event, events.WorkerLeft | events.WorkerJoined):
+            self.books.forget(event.address)
         seen: set[tuple[type, str]] = set()
         for action in actions:
             if isinstance(action, Answer):
@@ -102,6 +108,9 @@ class SimCluster:
             assert action.messages
             assert peer in (self.registered if isinstance(action, ToWorker) else self.clients)
             self.net.send(SCHEDULER, peer, *action.messages)
+            if isinstance(action, ToWorker):
+                self.books.say(peer, action.messages)
+        self.books.check(self.machine.state)
 
     def deliver(self) -> None:
         """A batch arrives somewhere."""
@@ -224,7 +233,7 @@ class SimCluster:
             there = rng.choice(sorted(self.registered))
             choices += [lambda: self.kill(there), lambda: self.glitch(there), lambda: self.part(there)]
             choices += [lambda: self.replace(there), lambda: self.drop_some(there)]
-        choices += [self.join_client] if len(self.clients) < 3 else [self.lose_client]
+        choices += [self.join_client] if len(self.clients) < 2 else [self.lose_client]
         rng.choice(choices)()
         self.flush()
 
@@ -272,6 +281,7 @@ class SimCluster:
         token, rng = self.tokens, self.rng
         self.awaited.add(token)
         keys = rng.sample(self.definitions.shared, min(4, len(self.definitions.shared)))
+        keys += [key for key in self.definitions.specs if key.startswith("own")]
         some = rng.choice((None, rng.sample(list(WORKERS), 2)))
         kind = rng.choices(("replicate", "rebalance", "retire", "restart"), (5, 4, 1, 0.1))[0]
         if kind == "replicate":

@@ -57,7 +57,7 @@ def test_all_options(ran):
         *["127.0.0.1:8786", "--name", "w", "--nthreads", "3", "--host", "127.0.0.1"],
         *["--worker-port", "1234", "--nanny-port", "1235", "--memory-limit", "4GiB"],
         *["--death-timeout", "2m", "--local-directory", "/scratch", "--job-id", "12_3"],
-        *["--resources", "GPU=2, licence=0.5"],
+        *["--resources", "GPU=2, licence=0.5", "--log-level", "DEBUG"],
     )
     assert settings == WorkerSettings(
         scheduler="127.0.0.1:8786",
@@ -71,6 +71,7 @@ def test_all_options(ran):
         job_id="12_3",
         death_timeout_s=120.0,
         local_directory="/scratch",
+        log_level="DEBUG",
     )
     assert (nprocs, port) == (1, 1235)
 
@@ -103,7 +104,7 @@ def test_a_named_cluster_is_read_by_the_workers_themselves_each_time(ran):
     secret = b"c" * 32
     ClusterFile.new("mine", ["10.9.9.9:1"], secret).write(path_of("mine"))
     settings, *_ = ran("--cluster", "mine")
-    assert settings.scheduler is None
+    assert settings.scheduler == "10.9.9.9:1"
     assert settings.cluster_file == str(path_of("mine"))
     assert settings.secret == secret
 

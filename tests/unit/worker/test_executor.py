@@ -108,6 +108,17 @@ def test_paused_no_task_starts_until_resumed(bench):
     assert len(bench.executor._threads) == start
 
 
+def test_paused_a_running_task_ends_and_the_next_one_waits(bench):
+    start_one(bench)
+    bench.executor.push([task("a")])
+    bench.executor.pause()
+    bench.gate.set()
+    until_sync(lambda: bench.executor.executing == 0)
+    assert bench.ended() == ["first"]
+    bench.executor.resume()
+    until_sync(lambda: bench.ended() == ["first", "a"])
+
+
 def test_as_many_tasks_at_once_as_threads_and_no_thread_without_need():
     bench = Bench(nthreads=3)
     assert not bench.executor._threads

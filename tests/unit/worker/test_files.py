@@ -55,7 +55,8 @@ def test_the_folder_of_a_killed_worker_is_removed_by_the_next_one_and_no_other(f
     assert Path(folder.path).exists()
 
 
-def test_a_module_is_imported_and_anew_when_it_comes_again(folder):
+def test_a_module_is_imported_and_anew_when_it_comes_again(folder, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     assert folder.upload("uploaded_module.py", b"value = 1") == ["uploaded_module"]
     assert importlib.import_module("uploaded_module").value == 1
     # Same size, same second: only the source tells them apart.

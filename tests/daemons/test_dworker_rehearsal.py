@@ -1,0 +1,37 @@
+"""The rehearsal before the first fork goes well, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+
+import pytest
+
+from distributed.cli import rehearsal
+
+
+def test_it_goes_well_and_leaves_no_thread_file_or_loop(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    rehearsal.rehearse()  # what stays open for good, like the source of random bytes, is open now
+    before = sorted(os.listdir("/dev/fd"))
+    assert rehearsal.rehearse() is True
+    assert threading.active_count() == 1
+    assert sorted(os.listdir("/dev/fd")) == before
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
+
+
+def test_it_says_nothing_even_when_it_goes_wrong(monkeypatch, capfd):
+    monkeypatch.setattr(rehearsal, "_PATIENCE_S", 0.0)
+    assert rehearsal.rehearse() is False
+    assert capfd.readouterr() == ("", "")
+    assert logging.getLogger("distributed").isEnabledFor(logging.ERROR)
+
+
+def test_a_host_without_a_temporary_folder_goes_without(monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    assert rehearsal.rehearse() is False
