@@ -66,6 +66,8 @@ class Daemon(TCPServer):
     """
 
     kind: ClassVar[str] = "Daemon"
+    unpickles: ClassVar[bool] = True
+    """Whether this daemon may rebuild the exceptions of its peers; a scheduler must not."""
     _operations: ClassVar[dict[str, Operation]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -83,7 +85,7 @@ class Daemon(TCPServer):
         self._secret = secret if secret is not None else default_secret()
         if not self._secret:
             raise ValueError("an empty secret would let everybody in")
-        self.pool = ConnectionPool(self._secret, role=self.kind.lower())
+        self.pool = ConnectionPool(self._secret, role=self.kind.lower(), unpickle=self.unpickles)
         self._port: int | None = None
         self._unserved: list[socket.socket] = []
         self._connections: set[Connection] = set()

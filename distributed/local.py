@@ -26,7 +26,7 @@ __all__ = ["LocalCluster"]
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.02
-_GRACE_S = 3.0
+_GRACE_S = 10.0
 _ORPHAN_TIMEOUT_S = 5.0
 _LAST_LINES = 15
 

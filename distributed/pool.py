@@ -20,11 +20,11 @@ from distributed.wire.failure import load_error
 __all__ = ["ConnectionPool", "call", "rpc"]
 
 
-async def call(connection: Connection, op: str, kwargs: dict[str, Any]) -> Any:
+async def call(connection: Connection, op: str, kwargs: dict[str, Any], *, unpickle: bool = True) -> Any:
     """Call one operation over a connection that nobody else reads; return its result.
 
-    Raises what the operation raised, LocalProtocolError for arguments that cannot be encoded, and
-    CommError if the peer goes away.
+    Raises what the operation raised (without ``unpickle`` as RemoteError), LocalProtocolError for
+    arguments that cannot be encoded, and CommError if the peer goes away.
     """
     connection.send(Request(op, kwargs))
     batch = await connection.read()
@@ -32,15 +32,15 @@ async def call(connection: Connection, op: str, kwargs: dict[str, Any]) -> Any:
         connection.abort()
         raise RemoteProtocolError(f"{connection.peer} answered {op} by something that is no reply")
     if batch[0].error is not None:
-        raise load_error(batch[0].error)
+        raise load_error(batch[0].error, unpickle=unpickle)
     return batch[0].result
 
 
 class ConnectionPool:
     """Connections kept open between requests.
 
-    ``limit`` bounds the open connections; further requests wait.  One loop's property: not for use
-    from several.
+    ``limit`` bounds the open connections; further requests wait.  Without ``unpickle`` a remote
+    exception is raised as RemoteError.  One loop's property: not for use from several.
     """
 
     def __init__(
@@ -50,8 +50,10 @@ class ConnectionPool:
         limit: int = 512,
         role: str = "rpc",
         connect_timeout_s: float = 10.0,
+        unpickle: bool = True,
     ) -> None:
         self._secret = secret
+        self._unpickle = unpickle
         self._role = role
         self._connect_timeout_s = connect_timeout_s
         self._limit = limit
@@ -99,7 +101,7 @@ class ConnectionPool:
         connection = await self._take(address)
         self._busy.add(connection)
         try:
-            result = await call(connection, op, kwargs)
+            result = await call(connection, op, kwargs, unpickle=self._unpickle)
         except Exception:
             self._give_back(address, connection)
             raise

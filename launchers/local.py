@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from launchers.errors import StatusError, UnexpectedOutputError
@@ -15,6 +16,8 @@ from launchers.jobs import ElementId, JobArray, JobSpec, JobState, JobStatus
 from launchers.protocol import Command, Failure, Output, command_error
 
 __all__ = ["LocalPlugin"]
+
+_SPAWNER = Path(__file__).with_name("spawn.py")
 
 
 class LocalPlugin:
@@ -68,5 +71,6 @@ class LocalPlugin:
 
 
 def _command(*words: str, stdin: str = "") -> Command:
-    argv = (sys.executable, "-m", "launchers.spawn", *words)
+    # By its path and alone (-I): a folder named launchers where the user works must not come first.
+    argv = (sys.executable, "-I", str(_SPAWNER), *words)
     return Command(argv, stdin=stdin, drop=("DLAUNCH_CLUSTER*",))

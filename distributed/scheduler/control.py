@@ -54,6 +54,7 @@ class Control(Daemon):
     """The part of the Scheduler that answers requests; it owns the machine and carries out its actions."""
 
     kind: ClassVar[str] = "Scheduler"
+    unpickles: ClassVar[bool] = False
     machine: SchedulerMachine
     name: str
 
@@ -91,7 +92,7 @@ class Control(Daemon):
         if due is None or due.done():
             return
         if answer.error is not None:
-            due.set_exception(load_error(answer.error))
+            due.set_exception(load_error(answer.error, unpickle=False))
         else:
             due.set_result(answer.result)
 

@@ -283,4 +283,4 @@ class Scheduler(Control):
     async def _answer_on(self, connection: Connection, request: Request) -> None:
         reply = await self.answer(request)
         with contextlib.suppress(CommError):
-            connection.send(reply)
+            self.reply(connection, reply)

@@ -9,7 +9,6 @@ import signal
 
 from distributed.clusterfile import default_secret
 from distributed.comm import connect
-from distributed.errors import CommError
 from distributed.messages import Request, WorkerDisappeared
 from distributed.scheduler import Scheduler
 from tests.aio import run_async, until
@@ -39,9 +38,11 @@ async def disappearances(scheduler, found):
     """Collect what a watcher is told about workers that go."""
     connection = await connect(scheduler.address, secret=default_secret())
     connection.send(Request("watch", {}, 1))
-    with contextlib.suppress(CommError):
+    try:
         while True:
             found += [m for m in await connection.read() if isinstance(m, WorkerDisappeared)]
+    finally:
+        connection.abort()
 
 
 def test_how_a_worker_died_is_known_at_once_and_its_name_comes_back(expect_log):
@@ -66,7 +67,7 @@ def test_how_a_worker_died_is_known_at_once_and_its_name_comes_back(expect_log):
 
 
 def test_a_name_killed_again_and_again_is_never_given_up(expect_log):
-    expect_log("killed by signal 9")
+    expect_log("worker w .* left")
 
     async def main():
         async with cluster("--name", "w", workers=1) as (scheduler, process):

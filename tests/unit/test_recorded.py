@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from tests.recorded import cases, recorded
 
 
@@ -26,6 +24,6 @@ def test_long_outputs_are_whole():
     assert json.loads(text.partition("\n\\ no newline")[0])["jobs"]
 
 
-@pytest.mark.parametrize("name", cases("slurm"))
-def test_every_case_can_be_read(name):
-    assert recorded("slurm", name).argv[0] in {"sbatch", "squeue", "scancel", "scontrol", "sacct"}
+def test_every_case_can_be_read():
+    programs = {recorded("slurm", name).argv[0] for name in cases("slurm")}
+    assert programs == {"sbatch", "squeue", "scancel", "scontrol", "sacct"}
