@@ -107,9 +107,7 @@ def _commit() -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _measure(
-    arguments: argparse.Namespace, subjects: list[Subject], results: dict[str, Any]
-) -> bool:
+def _measure(arguments: argparse.Namespace, subjects: list[Subject], results: dict[str, Any]) -> bool:
     """Fill in the figures, round by round, the subjects in turns; return whether all went well."""
     for number in range(arguments.rounds):
         # Who goes first changes, so that a slow spell of the machine does not hit one of them only.

@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-__all__ = ["render", "render_file"]
+__all__ = ["TITLES", "origin", "render", "render_file"]
 
 # Lower is better for these; for the rest higher is.
 LOWER = ("ms", " s", "%", "MB per worker")
@@ -23,8 +23,21 @@ TITLES = {
 
 
 def render_file(path: Path) -> str:
-    """Return the table of a file of results."""
-    return render(json.loads(path.read_text()))
+    """Return the table of a file of results, and below it how the figures were made."""
+    results = json.loads(path.read_text())
+    return f"{render(results)}\n{origin(results)}\n"
+
+
+def origin(results: dict[str, Any]) -> str:
+    """Return the sentence without which figures are worth nothing."""
+    machine = results["machine"]
+    commit = f" at commit {results['commit']}" if results["commit"] else ""
+    rounds = f"medians of {results['rounds']} rounds, the least and the most in brackets"
+    return (
+        f"Made by `{results['command']}` on {results['when'][:10]}{commit}: {machine['cores']} cores, "
+        f"{machine['memory_bytes'] / 2**30:.0f} GiB, {machine['system']}, Python {machine['python']}; "
+        f"{rounds if results['rounds'] > 1 else 'one round'}."
+    )
 
 
 def render(results: dict[str, Any]) -> str:

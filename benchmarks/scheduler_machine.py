@@ -68,7 +68,7 @@ def answers(actions: Iterable[object]) -> list[WorkerMessages]:
 
 
 def run(machine: SchedulerMachine, tasks: list[TaskSpec], batch: int = 1000) -> tuple[float, int]:
-    """Submit in batches and work until all is done; seconds spent in the machine, and events handled."""
+    """Submit in batches and work until all is done; seconds of CPU spent in the machine, and events handled."""
     spent_s, handled = 0.0, 0
     functions = {"f" * 32: b"f" * 200, "g" * 32: b"g" * 200}
     pending: list[WorkerMessages | ClientMessages] = []
@@ -78,9 +78,9 @@ def run(machine: SchedulerMachine, tasks: list[TaskSpec], batch: int = 1000) -> 
     pending.reverse()
     while pending:
         event = pending.pop()
-        begin_s = time.perf_counter()
+        begin_s = time.thread_time()
         actions = machine.handle(event)
-        spent_s += time.perf_counter() - begin_s
+        spent_s += time.thread_time() - begin_s
         handled += 1
         for answer in answers(actions):
             pending.insert(0, answer)

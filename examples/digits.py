@@ -79,10 +79,7 @@ def candidates(quick: bool) -> list[Candidate]:
     found = [Candidate("svc", (("C", c), ("gamma", g))) for c in costs for g in widths]
     found += [Candidate("neighbours", (("n_neighbors", n),)) for n in neighbours]
     if not quick:
-        found += [
-            Candidate("logistic", (("C", c), ("max_iter", 2000), ("tol", 1e-3)))
-            for c in (0.1, 1, 10)
-        ]
+        found += [Candidate("logistic", (("C", c), ("max_iter", 2000), ("tol", 1e-3))) for c in (0.1, 1, 10)]
     return found
 
 

@@ -48,18 +48,15 @@ def drop_overridden(script: str, prefix: str, user: Sequence[str], aliases: Mapp
         return script
     theirs = {f"{prefix} {line}" for line in user}
     taken = {canonical_option(line, aliases) for line in user}
-    kept = [
-        line
-        for line in script.splitlines(keepends=True)
-        if line.rstrip("\n") in theirs or _option_of(line, prefix, aliases) not in taken
-    ]
-    return "".join(kept)
+    # Not splitlines(): for batch systems a line ends at the newline only, not at U+2028 and the like.
+    kept = [line for line in script.split("\n") if line in theirs or _option_of(line, prefix, aliases) not in taken]
+    return "\n".join(kept)
 
 
 def find_option(script: str, prefix: str, option: str, aliases: Mapping[str, str]) -> tuple[int, str]:
     """Return number (from 1) and text of the last directive line with this option; ``(0, "")`` if none has."""
     found = (0, "")
-    for number, line in enumerate(script.splitlines(), 1):
+    for number, line in enumerate(script.split("\n"), 1):
         if option and _option_of(line, prefix, aliases) == aliases.get(option, option):
             found = (number, line)
     return found

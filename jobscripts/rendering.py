@@ -54,7 +54,8 @@ def render(name: str, folders: Sequence[Path], context: Mapping[str, object]) ->
         place = Path(error.filename).name if error.filename else error.name or name
         raise RenderError(place, error.message or "wrong syntax", error.lineno) from error
     except jinja2.TemplateNotFound as error:
-        raise RenderError(name, f"there is no template {error.message!r}") from error
+        places = ", ".join(str(folder) for folder in (*folders, FOLDER))
+        raise RenderError(name, f"there is no template {error.name!r} in {places}") from error
     except (ValueError, TypeError, UnicodeDecodeError) as error:
         where = _place(error, name)
         raise RenderError(where[0], str(error), where[1]) from error

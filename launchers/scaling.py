@@ -62,6 +62,7 @@ class ScalingMachine:
         self._failures: list[tuple[int, ElementId, JobStatus]] = []
         self._next_cancel_s = 0.0
         self._stop_deadline_s = 0.0
+        self._told_to_stop = False
 
     # -- the door --------------------------------------------------------------------------------------------------
 
@@ -85,6 +86,8 @@ class ScalingMachine:
             times.append(self._next_poll_s)
         if self.stopping:
             times += [self._next_cancel_s, self._stop_deadline_s]
+        elif self._orphans or any(slot.leaving and not slot.told for slot in self.slots.values()):
+            times.append(self._next_cancel_s)
         return min(times, default=None)
 
     @property
@@ -113,7 +116,7 @@ class ScalingMachine:
     def _work_command(self, now_s: float) -> Action | None:
         if self._find_due:
             return Find() if now_s >= self._next_submit_s else None
-        if surplus := self._surplus():
+        if now_s >= self._next_cancel_s and (surplus := self._surplus()):
             return Cancel(surplus)
         if not self.gave_up and now_s >= self._next_submit_s:
             ready = [slot.index for slot in self._wanted() if slot.not_before_s <= now_s]
@@ -137,13 +140,13 @@ class ScalingMachine:
         if self._find_due and not self._at_once and now_s < self._stop_deadline_s:
             return Find() if now_s >= self._next_submit_s else None
         alive = [slot for slot in self.slots.values() if slot.has_job]
-        told = self._next_cancel_s > 0
-        overdue = now_s >= self._stop_deadline_s or (self._at_once and told)
+        overdue = now_s >= self._stop_deadline_s or (self._at_once and self._told_to_stop)
         if overdue or not (alive or self._orphans):
             self.stopped = True
             return Stopped(tuple(slot.element for slot in alive))
         if now_s >= self._next_cancel_s:
             self._next_cancel_s = now_s + CANCEL_AGAIN_S
+            self._told_to_stop = True
             return Cancel((*dict.fromkeys(slot.array for slot in alive), *self._orphans))
         if alive and now_s >= self._next_poll_s:
             return Poll(tuple(slot.element for slot in alive))
@@ -293,6 +296,7 @@ class ScalingMachine:
         self._tell(f"cancelling failed, it is tried again: {event.text}", warning=True)
         for slot in self.slots.values():
             slot.told = False
+        self._told_to_stop = False
         self._next_cancel_s = event.now_s + 2.0
         self._next_poll_s = max(self._next_poll_s, event.now_s + 1.0)
 

@@ -67,7 +67,10 @@ def make(name: str) -> str:
     }
     if name.startswith("options "):
         return option_table(name.partition(" ")[2])
-    return makers[name]() if name in makers else render_file(ROOT / name)
+    if name in makers:
+        return makers[name]()
+    path = ROOT / name
+    return render_file(path) if path.exists() else "Not measured yet.\n"
 
 
 def option_table(command: str) -> str:

@@ -77,9 +77,7 @@ async def _play() -> None:
     stage.start(0)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            worker = Worker(
-                _LOOPBACK, stage.port, ip=_LOOPBACK, ncores=1, local_dir=folder, secret=secret
-            )
+            worker = Worker(_LOOPBACK, stage.port, ip=_LOOPBACK, ncores=1, local_dir=folder, secret=secret)
             worker.start(0)
             try:
                 await stage.done.wait()

@@ -23,6 +23,7 @@ from distributed.client.keys import (
 )
 from distributed.client.options import make_options, worker_names
 from distributed.client.scattering import scatter
+from distributed.client.snapshots import detached
 from distributed.client.structures import MISSING, fill, find_futures
 from distributed.client.table import KeyState, exception_of
 from distributed.client.waiting import ALL_COMPLETED, FIRST_EXCEPTION, block, unblock
@@ -111,7 +112,7 @@ class Client(Connecting, Control):
         if key is None:
             token = token_of(packed.id.encode(), payload) if pure else self._tokens.next()
             key = f"{packed.name}-{token}"
-        spec = TaskSpec(key, packed.id, payload, dependencies, options)
+        spec = TaskSpec(key, packed.id, detached(payload), dependencies, options)
         return Future(self.session.submit([spec], packed)[0], self)
 
     def map(
@@ -178,7 +179,7 @@ class Client(Connecting, Control):
                     raise ValueError("map was given fewer keys than calls")
             else:
                 key = front + (token_of(start, payload) if pure else self._tokens.next())
-            specs.append(TaskSpec(key, function, payload, dependencies, options))
+            specs.append(TaskSpec(key, function, detached(payload), dependencies, options))
         return specs
 
     def get(self, graph: Mapping[Hashable, Any], keys: Any, **options: Any) -> Any:

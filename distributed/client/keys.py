@@ -12,6 +12,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
+from distributed.client.snapshots import detached
 from distributed.messages import Buffer, Payload
 from distributed.wire.payload import dumps
 
@@ -108,7 +109,7 @@ class FunctionRegistry:
         stable = _is_stable(function)
         if stable and (found := self._stable.get(function)) is not None:
             return found
-        payload = dumps(function)
+        payload = detached(dumps(function))
         digest = blake2b(digest_size=_ID_BYTES)
         for part in _parts(payload):
             digest.update(part)

@@ -210,7 +210,7 @@ class _ForkServer:
                 with contextlib.suppress(OSError):
                     os.close(fd)
         self._orders.detach()
-        faulthandler.enable()
+        faulthandler.enable(all_threads=False)  # a crash in user code: the log says where
 
 
 def serve(orders: socket.socket, reports: int, work: Work) -> None:

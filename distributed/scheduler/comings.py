@@ -6,7 +6,7 @@ was at ``allowed_failures`` workers when they died is not tried again.
 
 from __future__ import annotations
 
-from distributed.messages import KeyInMemory
+from distributed.messages import TaskFinished
 from distributed.scheduler.copies import copy_arrived, target_gone
 from distributed.scheduler.events import WorkerJoined, WorkerLeft
 from distributed.scheduler.failures import killed_error
@@ -58,7 +58,7 @@ def _take_back(state: State, task: Task, worker: Worker, nbytes: int) -> bool:
     elif is_active(task.state):
         stop(state, task)
         relax(state, task)
-        message = KeyInMemory(task.key, task.type_name, max(0, nbytes), worker.addresses)
+        message = TaskFinished(task.key, 0, nbytes, 0.0, task.type_name)
         complete(state, task, worker, message)
     elif task.function is None and task.state in (ERRED, RELEASED) and task.wanters:
         restore(state, task, worker, max(0, nbytes))

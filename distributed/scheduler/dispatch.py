@@ -16,6 +16,9 @@ from distributed.scheduler.suspects import place_suspects
 
 __all__ = ["dispatch"]
 
+_ALL = 1 << 40
+"""As many as there is room for."""
+
 
 def dispatch(state: State) -> None:
     """Give workers what they have room for, then see whether idle ones should get what others wait with."""
@@ -86,9 +89,13 @@ def _spread_evenly(state: State) -> None:
 
 def _feed(state: State, worker: Worker, count: int) -> None:
     """Take ``count`` tasks from the queue for a worker while it has room; some may be better off elsewhere."""
-    queue = state.anything.queue
+    queue, processing, most = state.anything.queue, worker.processing, state.prefetch_tasks
+    nthreads, limit_s = worker.nthreads, worker.limit_s
     state.changed[worker] = None
-    while count > 0 and queue.live and has_room(state, worker):
+    while count > 0 and queue.live:
+        held = len(processing)
+        if held > nthreads and (worker.busy_s >= limit_s or held >= most):
+            break  # it has no room: placement.has_room, without the call
         count -= 1
         task = queue.pop()
         if task.dependencies:
@@ -115,7 +122,7 @@ def _serve_pending(state: State, changed: list[Worker], before_others: bool) -> 
     for worker in changed:
         if worker in state.open:
             _serve(state, worker, below, worker.nthreads - len(worker.processing))
-            _serve(state, worker, below, state.prefetch_tasks)
+            _serve(state, worker, below, _ALL)
 
 
 def _place(state: State, demand: Demand, below: int | None) -> None:
@@ -128,7 +135,7 @@ def _place(state: State, demand: Demand, below: int | None) -> None:
         for worker in takers:
             _serve(state, worker, below, min(demand.queue.live, worker.nthreads - len(worker.processing)))
         share = -(-demand.queue.live // max(1, len(takers)))
-        for count in (share, state.prefetch_tasks):
+        for count in (share, _ALL):
             for worker in takers:
                 _serve(state, worker, below, count if demand.queue.live else 0)
 

@@ -70,7 +70,7 @@ class ReadyQueue(Generic[T]):
                 self.push(task)
 
     def pop(self) -> T:
-        """Take out the first task.  Raises IndexError if there is none."""
+        """Take out the first task; the caller puts it into another state.  Raises IndexError if there is none."""
         fifo, heap, state = self._fifo, self._heap, self.state
         while True:
             if heap and (not fifo or heap[0][0] < fifo[0].rank):

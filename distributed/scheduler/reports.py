@@ -15,7 +15,6 @@ from distributed.messages import (
     FetchFailed,
     Goodbye,
     Heartbeat,
-    KeyInMemory,
     Message,
     TaskErred,
     TaskFinished,
@@ -80,12 +79,14 @@ def _current(state: State, worker: Worker, key: str, run: int) -> Task | None:
 
 
 def _finished(state: State, worker: Worker, messages: list[TaskFinished]) -> None:
+    """Take results in bulk: this is the scheduler's hottest path, so it is one plain loop."""
     state.changed[worker] = None
+    tasks, processing, anything = state.tasks, worker.processing, state.anything
     function: Function | None = None
     count, total_s = 0, 0.0
     for message in messages:
-        task = _current(state, worker, message.key, message.run)
-        if task is None:
+        task = tasks.get(message.key)
+        if task is None or task.run != message.run or task.place is not worker:
             _stale(state, worker, message)
             continue
         if task.function is not function:
@@ -93,40 +94,24 @@ def _finished(state: State, worker: Worker, messages: list[TaskFinished]) -> Non
                 _learn_duration(function, count, total_s)
             function, count, total_s = task.function, 0, 0.0
         count += 1
-        if 0.0 < message.duration_s < LONGEST_S:
-            total_s += message.duration_s
-        _succeed(state, task, worker, message)
+        total_s += message.duration_s
+        if task.trouble is not None or state.stealing or task.demand is not anything:
+            unassign(state, task)
+        else:
+            # What unassign would do, without what this task does not have.
+            worker.busy_s -= processing.pop(task)
+            task.place = None
+            task.run = 0
+        complete(state, task, worker, message)
+        if task.dependencies:
+            relax(state, task)
     if function is not None:
         _learn_duration(function, count, total_s)
 
 
-def _succeed(state: State, task: Task, worker: Worker, message: TaskFinished) -> None:
-    function = task.function
-    assert function is not None
-    if task.trouble is not None or state.stealing or task.demand is not state.anything:
-        unassign(state, task)
-    else:
-        # What unassign would do, without what this task does not have.
-        worker.busy_s -= worker.processing.pop(task)
-        task.place = None
-        task.run = 0
-    type_name = message.type_name
-    if type_name == function.type_name:
-        type_name = function.type_name  # one string for all of them
-    else:
-        function.type_name = type_name
-    nbytes = max(0, message.nbytes)
-    complete(
-        state,
-        task,
-        worker,
-        KeyInMemory(task.key, type_name, nbytes, worker.addresses, message.result),
-    )
-    if task.dependencies:
-        relax(state, task)
-
-
 def _learn_duration(function: Function, count: int, total_s: float) -> None:
+    if not 0.0 <= total_s < LONGEST_S:
+        return  # nonsense
     samples = min(function.samples, MEMORABLE)
     known_s = function.duration_s * samples
     function.duration_s = max(SHORTEST_S, (known_s + total_s) / (samples + count))

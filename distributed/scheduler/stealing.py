@@ -13,10 +13,12 @@ from distributed.scheduler.state import State, Task, Worker
 
 __all__ = ["may_receive", "rob"]
 
+MOVE_S = 1e-4
+"""What it costs to move a task: shorter ones stay where they are."""
 WORTH_S = 0.001
-"""Moving less work than this costs more than it gains."""
+"""Who waits less than this is not helped."""
 LOOK_AT_VICTIMS = 16
-LOOK_AT_TASKS = 200
+MOST_MISSES = 16
 
 
 def may_receive(state: State, worker: Worker, task: Task) -> bool:
@@ -41,21 +43,25 @@ def rob(state: State, thief: Worker, insist: bool = False) -> None:
     running = victim.executing if victim.paused else victim.nthreads
     unstarted = len(victim.processing) - victim.asked - running
     most = min((unstarted + 1) // 2, state.prefetch_tasks // 2)
-    for task in list(islice(reversed(victim.processing), LOOK_AT_TASKS + most)):
-        if most <= 0:
+    misses = 0
+    for task in list(islice(reversed(victim.processing), most + MOST_MISSES)):
+        if most <= 0 or misses >= MOST_MISSES:
             break
         if task not in state.stealing and _is_worth(state, task, victim, thief, unstarted, insist):
             ask_back(state, task, thief)
             most -= 1
+        else:
+            misses += 1
     update_room(state, victim)
 
 
 def _is_worth(state: State, task: Task, victim: Worker, thief: Worker, unstarted: int, insist: bool) -> bool:
-    if not may_receive(state, thief, task):
-        return False
     function = task.function
     assert function is not None
-    if insist:
-        return True
-    waiting_s = max(wait_s(victim), unstarted * function.duration_s / victim.nthreads)
-    return waiting_s > WORTH_S + transfer_s(task, thief)
+    if not insist:
+        if function.duration_s < MOVE_S:
+            return False
+        waiting_s = max(wait_s(victim), unstarted * function.duration_s / victim.nthreads)
+        if waiting_s < WORTH_S + transfer_s(task, thief):
+            return False
+    return may_receive(state, thief, task)

@@ -21,6 +21,7 @@ from distributed.messages import (
     KeyLost,
     KeyPending,
     Message,
+    TaskFinished,
 )
 from distributed.scheduler.failures import lost_error
 from distributed.scheduler.state import Demand, Function, Peer, State, Task, Trouble, Worker
@@ -158,26 +159,36 @@ def reconsider(state: State, task: Task) -> None:
         enqueue(state, task)
 
 
-def complete(state: State, task: Task, worker: Worker, message: KeyInMemory) -> None:
-    """The task, not active any more, has its result at ``worker``."""
+def complete(state: State, task: Task, worker: Worker, message: TaskFinished) -> None:
+    """The task, not assigned any more, has its result at ``worker``."""
+    function = task.function
+    assert function is not None
+    type_name = message.type_name
+    if type_name == function.type_name:
+        type_name = function.type_name  # one string for all of them
+    else:
+        function.type_name = type_name
+    nbytes = message.nbytes
+    if nbytes < 0:
+        nbytes = 0
     task.state = MEMORY
     task.missing = 0
     task.trouble = None
-    task.nbytes = message.nbytes
-    task.type_name = message.type_name
+    task.nbytes = nbytes
+    task.type_name = type_name
     task.holders = worker.only
     worker.data[task] = None
-    worker.nbytes += task.nbytes
-    for client in task.wanters:
-        outbox(state, client).append(message)
+    worker.nbytes += nbytes
+    if task.wanters:
+        told = KeyInMemory(task.key, type_name, nbytes, worker.addresses, message.result)
+        for client in task.wanters:
+            (client.outbox or outbox(state, client)).append(told)
     if task.dependents:
         for dependent in task.dependents:
             if dependent.state == WAITING:
                 dependent.missing -= 1
                 if not dependent.missing:
                     enqueue(state, dependent)
-    if not (task.wanters or task.needs):
-        state.unneeded.append(task)
 
 
 # -- out of the active states -----------------------------------------------------------------------------------

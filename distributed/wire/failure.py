@@ -51,7 +51,7 @@ class RemoteTraceback(Exception):  # noqa: N818 - shown as the cause of another 
 def _clean(text: str) -> str:
     """Shorten a long text, and make it one that can be sent: file names may hold odd bytes."""
     if len(text) > _LONGEST_TEXT:
-        half = _LONGEST_TEXT // 2
+        half = _LONGEST_TEXT // 2 - 50  # the result must not be too long itself
         left_out = len(text) - 2 * half
         text = f"{text[:half]}\n... {left_out} characters left out ...\n{text[-half:]}"
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

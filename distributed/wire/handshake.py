@@ -56,6 +56,12 @@ REFUSED = b"\x00"
 _HTTP_VERBS = {b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"DELETE", b"PATCH"}
 
 
+def _check_secret(secret: bytes) -> bytes:
+    if not secret:
+        raise ValueError("an empty secret would let everybody in")
+    return secret
+
+
 def _proof(secret: bytes, side: bytes, hello: bytes, nonce: bytes) -> bytes:
     return hmac.new(secret, b"dlaunch " + side + hello + nonce, hashlib.sha256).digest()
 
@@ -90,10 +96,13 @@ def empty_challenge() -> bytes:
 
 
 class Connector:
-    """The side that connects.  ``nonce``: 32 random bytes; ``who``: shown in the listener's log."""
+    """The side that connects.  ``nonce``: 32 random bytes; ``who``: shown in the listener's log.
+
+    Raises ValueError for an empty secret.
+    """
 
     def __init__(self, secret: bytes, nonce: bytes, who: str) -> None:
-        self._secret = secret
+        self._secret = _check_secret(secret)
         padded = who.encode("utf-8", "replace")[:_WHO_SIZE].ljust(_WHO_SIZE, b"\0")
         self.hello = _PREFIX + nonce + padded
 
@@ -112,12 +121,13 @@ class Connector:
 class Listener:
     """The side that was connected to.  ``nonce``: 32 random bytes; ``hello``: what it received.
 
-    Raises AuthenticationError if the peer does not speak this protocol.
+    Raises AuthenticationError if the peer does not speak this protocol, ValueError for an empty
+    secret.
     """
 
     def __init__(self, secret: bytes, nonce: bytes, hello: bytes) -> None:
         check_prefix(hello)
-        self._secret = secret
+        self._secret = _check_secret(secret)
         self._nonce = nonce
         self._hello = hello
 

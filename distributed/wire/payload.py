@@ -6,8 +6,8 @@ only in workers and clients, and only with data from peers that proved to belong
 
 from __future__ import annotations
 
-import contextlib
 import io
+import itertools
 import pickle
 import sys
 from collections.abc import Mapping
@@ -24,6 +24,8 @@ __all__ = ["dumps", "dumps_call", "loads", "loads_call", "payload_nbytes", "size
 OUT_OF_BAND = 65536
 """Bytes from which a part of a payload travels as a frame of its own."""
 
+_UNKNOWN_SIZE = 64
+_SAMPLE = 10
 _ATOMS = frozenset({int, float, str, bytes, bool, complex, type(None)})
 _NO_KEYS: list[str] = []
 
@@ -178,15 +180,23 @@ def payload_nbytes(payload: Payload) -> int:
 
 
 def sizeof(obj: Any, depth: int = 3) -> int:
-    """Return a quick estimate of the memory of ``obj`` in bytes: exact for arrays, sampled for containers."""
+    """Return a quick estimate of the memory of ``obj`` in bytes.
+
+    Exact for arrays, sampled for containers.
+    """
+    try:
+        return max(_measure(obj, depth), 1)
+    except Exception:  # noqa: BLE001 - a user's __sizeof__ or nbytes may do anything
+        return _UNKNOWN_SIZE
+
+
+def _measure(obj: Any, depth: int) -> int:
     nbytes = getattr(obj, "nbytes", None)
     if isinstance(nbytes, int):
-        return nbytes + 64
-    size = 64
-    with contextlib.suppress(Exception):  # a user's __sizeof__ may do anything
-        size = sys.getsizeof(obj)
+        return nbytes + _UNKNOWN_SIZE
+    size = sys.getsizeof(obj, _UNKNOWN_SIZE)
     if depth and isinstance(obj, list | tuple | set | frozenset | dict) and obj:
         values = obj.values() if isinstance(obj, dict) else obj
-        sample = [value for value, _ in zip(values, range(10), strict=False)]
-        size += int(sum(sizeof(value, depth - 1) for value in sample) / len(sample) * len(obj))
+        sample = list(itertools.islice(values, _SAMPLE))
+        size += sum(sizeof(value, depth - 1) for value in sample) * len(obj) // len(sample)
     return size

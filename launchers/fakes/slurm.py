@@ -48,6 +48,13 @@ _NAMES = {
         ("H", "hold"),
     )
 }
+_NO_SHEBANG = """\
+sbatch: error: This does not look like a batch script.  The first
+sbatch: error: line must start with #! followed by the path to an interpreter.
+sbatch: error: For instance: #!/bin/sh"""
+# What this SLURM has none of.
+_ABSENT = {"--constraint": "Invalid feature specification", "--nodelist": "Invalid node name specified"}
+_FAILED = "sbatch: error: Batch job submission failed"
 _TIME = re.compile(r"\d+|\d+:\d+(:\d+)?|\d+-\d+(:\d+){0,2}")
 _UNKNOWN_ID = "Invalid job id specified"
 
@@ -95,7 +102,7 @@ def main(program: str, arguments: Sequence[str], folder: str) -> int:
 
 def _sbatch(batch: FakeBatch, arguments: list[str], script: str) -> str:
     if not script.startswith("#!"):
-        raise _RefusedError(1, "sbatch: error: This does not look like a batch script.")
+        raise _RefusedError(1, _NO_SHEBANG)
     options = {**_parsed(_directives(script)), **_parsed(arguments)}
     settings = batch.options()
     _check(options, settings)
@@ -143,14 +150,16 @@ def _check(options: dict[str, str], settings: dict[str, Any]) -> None:
     if partition not in settings["partitions"]:
         raise _RefusedError(
             1,
-            f"sbatch: error: invalid partition specified: {partition}\n"
-            "sbatch: error: Batch job submission failed: Invalid partition name specified",
+            f"sbatch: error: invalid partition specified: {partition}\n{_FAILED}: Invalid partition name specified",
         )
-    if "--constraint" in options:
-        raise _RefusedError(1, "sbatch: error: Batch job submission failed: Invalid feature specification")
+    if "--gres" in options:
+        raise _RefusedError(1, "sbatch: error: Invalid generic resource (gres) specification")
+    for option, text in _ABSENT.items():
+        if option in options:
+            raise _RefusedError(1, f"{_FAILED}: {text}")
     indices = _indices(options.get("--array", "1"))
     if not indices or max(indices) >= settings["max_array"]:
-        raise _RefusedError(1, "sbatch: error: Batch job submission failed: Invalid job array specification")
+        raise _RefusedError(1, f"{_FAILED}: Invalid job array specification")
 
 
 def _indices(text: str) -> list[int]:

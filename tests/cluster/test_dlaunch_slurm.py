@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.aio import until_sync
@@ -43,7 +44,10 @@ class Run:
             assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.stdout}\n{self.stderr}"
             return False
 
-        until_sync(said, timeout_s, what=f"{text!r} in\n{self.stdout}\n{self.stderr}")
+        try:
+            until_sync(said, timeout_s)
+        except AssertionError as error:
+            raise AssertionError(f"{text!r} was not said:\n{self.stdout}\n{self.stderr}") from error
 
     def interrupt(self) -> int:
         self.process.send_signal(signal.SIGINT)
@@ -64,6 +68,10 @@ def dlaunch(slurm, tmp_path_factory):
 
     yield start
     for run in runs:
+        # A failed test must not leave its jobs to the next one.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.process.terminate()
+            run.process.wait(timeout=30)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(run.process.pid, signal.SIGKILL)
         run.process.wait()
@@ -137,15 +145,22 @@ def test_waiting_in_vain_ends_by_its_own_exit_code(slurm, dlaunch):
     slurm.assert_clean()
 
 
+def kill_worker(slurm, name: str) -> None:
+    for process in slurm.processes():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if name in process.cmdline():
+                process.kill()
+
+
 def test_a_dead_worker_comes_back_and_a_cancelled_job_does_not(slurm, dlaunch):
     run = dlaunch("-n", "3", "--name", "phoenix", "--wait", "all")
     run.until_said("3 workers are there")
     first = {row[0] for row in slurm.squeue("-u", slurm.user)}
-    slurm.run(["scancel", "-s", "KILL", "-f", min(first)])
+    kill_worker(slurm, "phoenix.1")
     run.until_said("it is submitted again in")
     until_sync(lambda: len(jobs := {r[0] for r in slurm.squeue("-u", slurm.user)}) == 3 and jobs != first, 60.0)
     run.until_said("3 running, 3 of 3 workers registered")
-    slurm.run(["scancel", sorted(first)[1]])
+    slurm.run(["scancel", next(job for job in first if job.endswith("_2"))])
     run.until_said("somebody cancelled the job")
     assert run.interrupt() == 0
     slurm.assert_clean()
@@ -195,7 +210,7 @@ def test_hostile_paths_and_several_workers_per_job(slurm, dlaunch, workdir):
     run.until_said("4 workers are there")
     code = (
         "import os; from distributed import Client; c = Client(cluster='odd');"
-        "print(sorted(c.ncores().values()), c.submit(os.environ.get, 'ODD').result()); c.close()"
+        "print(sorted(c.ncores().values()), c.submit(os.getenv, 'ODD').result()); c.close()"
     )
     assert slurm.run(["python", "-c", code]).stdout == "[2, 2, 2, 2] a 'b' $c\n"
     listed = slurm.run(["ls", str(logs)]).stdout.split()

@@ -324,6 +324,18 @@ def test_a_task_goes_on_for_another_client(client, shared):
         assert theirs.result(20) == 77
 
 
+@pytest.mark.parametrize("give_up", [lambda future: future.release(), lambda future: future.cancel()])
+def test_a_key_that_was_given_up_can_name_another_task_at_once(client, give_up):
+    for number in range(20):
+        first = client.submit(nap, 1, seconds=0.002, key="reused")
+        if number % 2:
+            time.sleep(0.003)  # now and then the first is at its end
+        give_up(first)
+        second = client.submit(inc, number, key="reused")
+        assert second.result(20) == number + 1
+        second.release()
+
+
 def test_released_results_leave_the_workers(client, shared):
     future = client.submit(inc, 12345)
     key = future.key
@@ -365,6 +377,29 @@ def test_asynchronous_from_end_to_end(shared):
             assert await client.get({"x": (inc, 1)}, "x") == 2
 
     run_async(main())
+
+
+def test_made_inside_a_running_loop_a_client_connects_when_it_is_used(shared):
+    async def main():
+        client = Client(shared.address, secret=SECRET)
+        assert (client.status, client.asynchronous) == ("connecting", False)
+        assert client.submit(inc, 1).result(20) == 2  # as in a notebook
+        assert client.status == "running"
+        client.close()
+
+    run_async(main())
+
+
+def test_a_client_may_be_told_to_connect_later(shared):
+    client = Client(shared.address, secret=SECRET, start=False)
+    assert client.status == "connecting"
+    with client:
+        assert client.submit(inc, 1).result(20) == 2
+
+
+def test_a_scheduler_of_this_process_can_be_named_itself(shared):
+    with Client(shared.scheduler) as client:
+        assert client.scheduler_address == shared.address
 
 
 def test_without_workers_one_is_told_after_a_while(own):

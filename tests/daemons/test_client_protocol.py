@@ -9,6 +9,7 @@ import pickle
 import threading
 from contextlib import asynccontextmanager
 
+import numpy as np
 import pytest
 
 from distributed.client import Client, Future, as_completed, default_client, wait
@@ -347,12 +348,15 @@ def test_a_cancelled_key_can_be_submitted_again_at_once(waiting, held, thread):
 def test_a_released_pending_key_submitted_again_gets_its_own_result(waiting, held, thread):
     first = waiting.submit(inc, 1, key="x")
     until_sync(lambda: held.todo)
-    news_of_first = held.run(held.todo[0])
-    first.release()
-    second = waiting.submit(inc, 10, key="x")
-    on(thread, held.tell, news_of_first)  # crosses the release
-    until_sync(lambda: len(held.todo) == 2)
-    on(thread, held.todo.pop, 0)
+
+    def cross():
+        """Send news of the first before anything of the second can be read here."""
+        held.tell(held.run(held.todo.pop()))
+        first.release()
+        return waiting.submit(inc, 10, key="x")
+
+    second = on(thread, cross)
+    until_sync(lambda: held.todo)
     on(thread, held.step)
     assert second.result(5) == 11
 
@@ -398,6 +402,15 @@ def test_scatter_keeps_the_form_of_its_data(client):
     assert client.gather(client.scatter(range(3))) == [0, 1, 2]
     with pytest.raises(TypeError, match="keys of scattered data are strings"):
         client.scatter({1: 2})
+
+
+def test_equal_data_are_held_for_as_long_as_one_of_their_futures_lives(client, scheduler):
+    futures = client.scatter([7, 7])
+    del futures[0]
+    gc.collect()
+    assert client.submit(inc, 0).result(5) == 1
+    assert not any(futures[0].key in message.keys for message in received(scheduler, ReleaseKeys))
+    assert client.gather(futures) == [7]
 
 
 def test_scatter_is_relayed_where_workers_cannot_be_reached(client, scheduler):
@@ -562,6 +575,15 @@ def test_arguments_that_cannot_travel_are_refused_at_once(client):
     with pytest.raises(TypeError, match="a key is a string"):
         client.submit(inc, 1, key=5)
     assert client.submit(inc, 1).result(5) == 2
+
+
+def test_an_array_may_be_filled_anew_right_after_submit(client):
+    array, totals = np.zeros(100_000), []
+    for number in range(10):
+        array[:] = number
+        totals.append(client.submit(np.sum, array))
+    array[:] = -1
+    assert client.gather(totals) == [number * 100_000 for number in range(10)]
 
 
 def test_a_million_submissions_need_no_more_than_a_bounded_piece_of_the_outbox(client, scheduler):

@@ -169,3 +169,35 @@ def test_signals_to_the_server_do_not_end_it(tmp_path):
         assert report[1:4:2] == ["Exited", -signal.SIGUSR1]
         assert process.wait(10) == 0
         assert not is_alive(server)
+
+
+# Real workers that wait for a scheduler, on a system without a signal at the parent's death.
+PORTABLE = """
+import asyncio, sys
+from distributed.cli.worker_process import main
+from distributed.nanny import forkserver
+from distributed.nanny.orders import WorkerSettings
+from distributed.nanny.processes import ForkServer
+
+forkserver._PR_SET_PDEATHSIG = 0  # no such option
+server = ForkServer()
+server.fork(main)
+settings = WorkerSettings(scheduler="127.0.0.1:1", secret=b"s" * 32, host="127.0.0.1")
+
+async def run():
+    print(server.pid, flush=True)
+    for _ in range(2):
+        server.spawn(settings, lambda process, report: print(type(report).__name__, flush=True))
+    await asyncio.sleep(60)
+
+asyncio.run(run())
+"""
+
+
+def test_without_death_signals_workers_see_the_end_of_a_pipe(tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(PORTABLE)
+    with program(str(path), PYTHONPATH=os.getcwd()) as process:
+        server, pids = sleepers(process, 2)
+        os.kill(server, signal.SIGKILL)
+        until_sync(lambda: gone(pids), timeout_s=2.0, what="the end of the workers")

@@ -213,6 +213,8 @@ class SimCluster:
         stream = self.net.streams.pop((address, SCHEDULER), ())
         if stream:
             self.handle(events.WorkerMessages(address, list(stream)))
+        # What that made the scheduler say goes into the broken connection.
+        self.net.streams.pop((SCHEDULER, address), None)
         worker = state.workers.get(address)
         self.registered.discard(address)
         if worker is None:

@@ -51,10 +51,7 @@ def test_another_package_earlier_on_the_path(tmp_path: Path) -> None:
     other = tmp_path / "distributed"
     other.mkdir()
     (other / "__init__.py").write_text("raise SystemExit('was imported')")
-    program = (
-        "import runpy, sys; sys.path.insert(0, sys.argv[1]); "
-        "print(runpy.run_path(sys.argv[2])['conflict']())"
-    )
+    program = "import runpy, sys; sys.path.insert(0, sys.argv[1]); print(runpy.run_path(sys.argv[2])['conflict']())"
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path), coexistence.__file__],
         capture_output=True,

@@ -36,18 +36,12 @@ def test_every_page_of_docs_is_reached_from_the_index() -> None:
 
 @pytest.mark.parametrize("page", docs_tables.pages(), ids=lambda page: page.name)
 def test_tables_are_those_of_the_code(page: Path) -> None:
-    assert docs_tables.updated(page.read_text()) == page.read_text(), (
-        "run: python -m tests.docs_tables"
-    )
+    assert docs_tables.updated(page.read_text()) == page.read_text(), "run: python -m tests.docs_tables"
 
 
 def test_every_message_is_in_the_table() -> None:
     table = docs_tables.message_table()
-    missing = [
-        message.__name__
-        for message in docs_tables.MESSAGE_TYPES
-        if f"`{message.__name__}`" not in table
-    ]
+    missing = [message.__name__ for message in docs_tables.MESSAGE_TYPES if f"`{message.__name__}`" not in table]
     assert missing == []
 
 

@@ -69,8 +69,9 @@ def test_whole_arrays_and_elements_are_cancelled_alike():
 
 
 @pytest.mark.parametrize(
-    ("changes", "option"), [({"queue": "q"}, "--queue"), ({"account": "a"}, "--account"), ({"walltime_s": 60.0}, "--walltime")]
-)  # fmt: skip
+    ("changes", "option"),
+    [({"queue": "q"}, "--queue"), ({"account": "a"}, "--account"), ({"walltime_s": 60.0}, "--walltime")],
+)
 def test_what_only_a_batch_system_gives_is_refused(changes, option):
     with pytest.raises(ValueError, match=f"{option} means nothing"):
         PLUGIN.context(spec(**changes))

@@ -19,6 +19,7 @@ from tests.aio import until_sync
 
 HOST = socket.gethostname()
 STAY = "exec sleep 60"
+SUBMIT = ("submit", "--first", "1", "--last", "1", "--name", "j")
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ def test_if_one_cannot_be_started_none_is_left(tmp_path):
 
 @pytest.mark.parametrize("element", ["", "12", "a:b", f"{HOST}:x:1", f"{HOST}:1:x", f"{HOST}:-1:1", "nowhere:1:1"])
 def test_what_is_no_id_of_this_host(element):
-    with pytest.raises(ValueError, match="is not an id|another host"):
+    with pytest.raises(ValueError, match=r"is not an id|another host"):
         spawn.is_alive(element)
 
 
@@ -170,9 +171,9 @@ def test_the_three_verbs(tmp_path):
     [
         (["status", "nonsense"], "is not an id like host:pid:start"),
         (["cancel", "nowhere:1:1"], "is a process of another host"),
-        (["submit", "--first", "1", "--last", "1", "--name", "j", "--log", "/nonexistent/j.%.log"], "/nonexistent/j.1.log"),
+        ([*SUBMIT, "--log", "/nonexistent/j.%.log"], "/nonexistent/j.1.log"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_one_line_and_exit_code_1(words, part, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["spawn", *words])
     monkeypatch.setattr(sys, "stdin", io.StringIO())
