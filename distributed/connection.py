@@ -301,10 +301,10 @@ def _slices(messages: tuple[Message, ...]) -> list[tuple[Message, ...]]:
 
 
 def socket_address(stream: IOStream, *, peer: bool) -> str:
-    """Return ``"ip:port"`` of one end of a stream, ``"?"`` if it is closed."""
+    """Return ``"ip:port"`` of one end of a stream, ``"?"`` if it is closed or no internet socket."""
     sock = stream.socket
     try:
         host, port = (sock.getpeername() if peer else sock.getsockname())[:2]
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, ValueError):
         return "?"
     return join_address(host, port)

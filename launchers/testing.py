@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -48,8 +49,7 @@ class Bed:
     ``folder`` is a directory for logs, which the jobs can write to.  ``changes`` are fields of JobSpec for every job,
     like a queue that exists.  ``runs_jobs``: jobs really run (a played system may only pretend).  ``refused``: fields
     with which this system refuses a job for good, None if it never does.  ``timeout_s``: how long the system may take
-    to start or end a job.  Subclasses fill in :meth:`outage`, and :meth:`fail` if their jobs cannot fail by an exit
-    code.  As a context manager it cancels what it submitted.
+    to start or end a job.  Subclasses fill in :meth:`outage`.  As a context manager it cancels what it submitted.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Bed:
         self.runs_jobs = runs_jobs
         self.timeout_s = timeout_s
         self.submitted: list[JobArray] = []
+        self._token = secrets.token_hex(3)
         self._count = 0
 
     def __enter__(self) -> Bed:
@@ -92,7 +93,8 @@ class Bed:
         self._count += 1
         values: dict[str, Any] = {
             "name": f"contract{self._count}",
-            "job_name": f"dl-contract{self._count}-{os.getpid():x}",
+            # Short for systems that cut names; others may remember jobs of earlier runs.
+            "job_name": f"dl{self._token}-{self._count}",
             "command": _STAY,
             "log_dir": PurePosixPath(self.folder),
             "env": {"QUOTED": "plain"},
@@ -100,6 +102,12 @@ class Bed:
             **changes,
         }
         return JobSpec(**values)
+
+    def make_folder(self, name: str) -> Path:
+        """Make a folder that the jobs can write to."""
+        path = self.folder / name
+        path.mkdir()
+        return path
 
     def script(self, spec: JobSpec) -> str:
         """Return the jobscript of ``spec``."""
@@ -279,8 +287,7 @@ def submits_an_array(bed: Bed) -> None:
 
 def carries_any_value(bed: Bed) -> None:
     """What users set in the environment, and a folder with blanks for the logs, arrive as they are."""
-    folder = bed.folder / "logs of %a 'mine'"
-    folder.mkdir()
+    folder = bed.make_folder("logs of %a 'mine'")
     spec, array = bed.submit(env={"QUOTED": _HOSTILE}, log_dir=PurePosixPath(folder))
     if bed.runs_jobs:
         assert f"|{_HOSTILE}|said" in bed.log(spec, 1, "said")

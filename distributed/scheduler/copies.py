@@ -225,11 +225,7 @@ def plan_moves(workers: list[Worker], tasks: set[Task] | None) -> list[Move]:
     moves: dict[Task, Move] = {}
     for source in sorted(workers, key=lambda worker: worker.nbytes, reverse=True):
         load = source.nbytes
-        movable = [
-            task
-            for task in source.data
-            if task not in moves and (tasks is None or task in tasks)
-        ]
+        movable = [task for task in source.data if task not in moves and (tasks is None or task in tasks)]
         for task in sorted(movable, key=lambda task: task.nbytes, reverse=True):
             if load <= mean * EVEN_ENOUGH or not task.nbytes:
                 break

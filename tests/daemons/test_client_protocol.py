@@ -2,69 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import multiprocessing
 import pickle
 import threading
-from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
 
-from distributed.client import Client, Future, as_completed, default_client, wait
-from distributed.client.loops import LoopThread
-from distributed.daemon import Daemon
+from distributed.client import Client, Future, as_completed, wait
 from distributed.errors import (
-    AuthenticationError,
     CancelledError,
-    CommError,
-    ConnectionClosedError,
-    ConnectionLostError,
     RequestTimeoutError,
     WorkerLostError,
 )
 from distributed.messages import CancelKeys, KeyCancelled, KeyLost, ReleaseKeys, SubmitTasks
-from tests.aio import run_async, until, until_sync
-from tests.daemons.fake_scheduler import SECRET, FakeScheduler
-
-
-def inc(x):
-    return x + 1
-
-
-def fail(x):
-    raise ValueError("bad", x)
+from tests.aio import until_sync
+from tests.daemons.clientbed import SchedulerBed, fail, inc, received
+from tests.daemons.fake_scheduler import SECRET
 
 
 @pytest.fixture
-def thread():
-    thread = LoopThread("scheduler")
-    yield thread
-    thread.stop()
+def bed():
+    bed = SchedulerBed()
+    yield bed
+    bed.close()
 
 
 @pytest.fixture
-def make_scheduler(thread):
-    made = []
-
-    def make(**options):
-        async def begin():
-            scheduler = FakeScheduler(**options)
-            await scheduler.start(0)
-            return scheduler
-
-        made.append(asyncio.run_coroutine_threadsafe(begin(), thread.loop).result(10.0))
-        return made[-1]
-
-    yield make
-    for scheduler in made:
-        asyncio.run_coroutine_threadsafe(scheduler.close(), thread.loop).result(10.0)
-
-
-@pytest.fixture
-def scheduler(make_scheduler):
-    return make_scheduler()
+def scheduler(bed):
+    return bed.start()
 
 
 @pytest.fixture
@@ -74,8 +40,8 @@ def client(scheduler):
 
 
 @pytest.fixture
-def held(make_scheduler):
-    return make_scheduler(held=True)
+def held(bed):
+    return bed.start(held=True)
 
 
 @pytest.fixture
@@ -83,19 +49,6 @@ def waiting(held):
     """A client of a scheduler that runs nothing until told."""
     with Client(held.address, secret=SECRET) as client:
         yield client
-
-
-def on(thread, function, *args):
-    """Call a function on the scheduler's loop."""
-
-    async def call():
-        return function(*args)
-
-    return asyncio.run_coroutine_threadsafe(call(), thread.loop).result(10.0)
-
-
-def received(scheduler, kind):
-    return [message for message in scheduler.received if isinstance(message, kind)]
 
 
 # -- results -------------------------------------------------------------------------------------
@@ -172,52 +125,52 @@ def test_map_options(client, scheduler):
         client.map(inc)
 
 
-def test_gather_raises_early_or_skips(waiting, held, thread):
+def test_gather_raises_early_or_skips(waiting, held, bed):
     bad, good = waiting.submit(fail, 1), waiting.submit(inc, 1)
-    on(thread, held.tell, held.run(until_sync(lambda: held.todo and held.todo[0])))
+    bed.on(held.tell, held.run(until_sync(lambda: held.todo and held.todo[0])))
     with pytest.raises(ValueError, match="bad"):  # though the other one never ends
         waiting.gather([good, bad])
-    on(thread, held.step)
+    bed.on(held.step)
     assert waiting.gather([good, bad], errors="skip") == [2]
     assert waiting.gather({"a": bad, "b": good}, errors="skip") == {"b": 2}
     with pytest.raises(ValueError, match="'raise' or 'skip'"):
         waiting.gather([good], errors="ignore")
 
 
-def test_results_elsewhere_are_fetched(make_scheduler):
-    scheduler = make_scheduler(inline=False)
+def test_results_elsewhere_are_fetched(bed):
+    scheduler = bed.start(inline=False)
     with Client(scheduler.address, secret=SECRET) as client:
         assert client.submit(inc, 1).result(5) == 2
         assert client.gather(client.map(inc, range(100)), timeout=5) == list(range(1, 101))
         assert scheduler.requests == ["get_data"] * 2
 
 
-def test_the_scheduler_relays_what_cannot_be_reached(make_scheduler):
-    scheduler = make_scheduler(inline=False)
+def test_the_scheduler_relays_what_cannot_be_reached(bed):
+    scheduler = bed.start(inline=False)
     scheduler.unreachable = True
     with Client(scheduler.address, secret=SECRET) as client:
         assert client.submit(inc, 1).result(5) == 2
         assert "gather" in scheduler.requests
 
 
-def test_data_that_nobody_delivers_end_as_an_error(make_scheduler, thread):
-    scheduler = make_scheduler(inline=False)
+def test_data_that_nobody_delivers_end_as_an_error(bed):
+    scheduler = bed.start(inline=False)
     with Client(scheduler.address, secret=SECRET) as client:
         future = client.submit(inc, 1)
         wait(future, timeout=5)
-        on(thread, scheduler.data.clear)
+        bed.on(scheduler.data.clear)
         with pytest.raises(WorkerLostError, match=f"cannot fetch {future.key}"):
             future.result()
 
 
-def test_a_result_that_is_computed_again_is_waited_for(make_scheduler, thread):
-    scheduler = make_scheduler(inline=False)
+def test_a_result_that_is_computed_again_is_waited_for(bed):
+    scheduler = bed.start(inline=False)
     with Client(scheduler.address, secret=SECRET) as client:
         future = client.submit(inc, 1)
         wait(future, timeout=5)
-        on(thread, scheduler.lose, future.key)
+        bed.on(scheduler.lose, future.key)
         until_sync(lambda: future.status == "pending")
-        timer = threading.Timer(0.05, lambda: on(thread, scheduler.step))
+        timer = threading.Timer(0.05, lambda: bed.on(scheduler.step))
         timer.start()
         assert future.result(5) == 2
         timer.join()
@@ -239,21 +192,21 @@ def test_waiting_ends_in_time(waiting):
         next(as_completed([future], timeout=0.01))
 
 
-def test_wait_for_the_first(waiting, held, thread):
+def test_wait_for_the_first(waiting, held, bed):
     futures = waiting.map(inc, range(3))
     until_sync(lambda: len(held.todo) == 3)
-    on(thread, lambda: held.tell(held.run(held.todo.pop(1))))
+    bed.on(lambda: held.tell(held.run(held.todo.pop(1))))
     done, not_done = wait(futures, timeout=5, return_when="FIRST_COMPLETED")
     assert (done, not_done) == ({futures[1]}, {futures[0], futures[2]})
-    on(thread, held.step)
+    bed.on(held.step)
     assert wait(futures).not_done == set()
     assert wait([]) == (set(), set())
 
 
-def test_wait_for_the_first_failure(waiting, held, thread):
+def test_wait_for_the_first_failure(waiting, held, bed):
     good, bad, never = waiting.submit(inc, 1), waiting.submit(fail, 1), waiting.submit(inc, 2)
     until_sync(lambda: len(held.todo) == 3)
-    on(thread, lambda: held.tell(*[held.run(held.todo.pop(0)) for _ in range(2)]))
+    bed.on(lambda: held.tell(*[held.run(held.todo.pop(0)) for _ in range(2)]))
     done, not_done = wait([good, bad, never], timeout=5, return_when="FIRST_EXCEPTION")
     assert bad in done
     assert not_done == {never}
@@ -261,20 +214,20 @@ def test_wait_for_the_first_failure(waiting, held, thread):
         wait([good], return_when="SOME")
 
 
-def test_as_completed_gives_each_when_it_ends(waiting, held, thread):
+def test_as_completed_gives_each_when_it_ends(waiting, held, bed):
     futures = waiting.map(inc, range(4))
     until_sync(lambda: len(held.todo) == 4)
     completed = as_completed([*futures, futures[2]])
-    on(thread, lambda: held.tell(held.run(held.todo.pop(2))))
+    bed.on(lambda: held.tell(held.run(held.todo.pop(2))))
     assert next(completed) is futures[2]
     assert completed.next_batch() == [futures[2]]  # it was given twice
     assert (completed.count(), completed.has_ready()) == (3, False)
-    on(thread, held.step)
+    bed.on(held.step)
     late = waiting.submit(inc, 99)
     completed.add(late)
     assert {next(completed) for _ in range(3)} == {futures[0], futures[1], futures[3]}
     until_sync(lambda: held.todo)
-    on(thread, held.step)
+    bed.on(held.step)
     assert list(completed) == [late]
     assert completed.is_empty()
     assert list(as_completed([])) == []
@@ -293,14 +246,14 @@ def test_as_completed_with_results(client):
 
 
 @pytest.mark.expect_log("a done-callback of <Future")
-def test_done_callbacks_run_once_in_a_helper_thread(waiting, held, thread):
+def test_done_callbacks_run_once_in_a_helper_thread(waiting, held, bed):
     seen = []
     future = waiting.submit(inc, 1)
     future.add_done_callback(lambda f: seen.append((f.result(), threading.current_thread().name)))
     future.add_done_callback(lambda f: f.no_such_method())
     until_sync(lambda: held.todo)
     assert seen == []
-    on(thread, held.step)
+    bed.on(held.step)
     until_sync(lambda: seen)
     future.add_done_callback(lambda f: seen.append("late"))
     until_sync(lambda: len(seen) == 2)
@@ -323,7 +276,7 @@ def test_the_last_future_of_a_key_releases_it(client, scheduler):
     assert same.cancelled()
 
 
-def test_cancelled_futures_say_so_at_once(waiting, held, thread):
+def test_cancelled_futures_say_so_at_once(waiting, held, bed):
     one, two = waiting.map(inc, range(2))
     waiting.cancel([one])
     assert one.cancelled()
@@ -335,17 +288,17 @@ def test_cancelled_futures_say_so_at_once(waiting, held, thread):
     assert [message.force for message in received(held, CancelKeys)] == [False, True]
 
 
-def test_a_cancelled_key_can_be_submitted_again_at_once(waiting, held, thread):
+def test_a_cancelled_key_can_be_submitted_again_at_once(waiting, held, bed):
     first = waiting.submit(inc, 1, key="x")
     first.cancel()
     second = waiting.submit(inc, 10, key="x")
     until_sync(lambda: received(held, CancelKeys) and held.todo)
-    on(thread, held.step)
+    bed.on(held.step)
     assert second.result(5) == 11
     assert first.cancelled()
 
 
-def test_a_released_pending_key_submitted_again_gets_its_own_result(waiting, held, thread):
+def test_a_released_pending_key_submitted_again_gets_its_own_result(waiting, held, bed):
     first = waiting.submit(inc, 1, key="x")
     until_sync(lambda: held.todo)
 
@@ -355,24 +308,24 @@ def test_a_released_pending_key_submitted_again_gets_its_own_result(waiting, hel
         first.release()
         return waiting.submit(inc, 10, key="x")
 
-    second = on(thread, cross)
+    second = bed.on(cross)
     until_sync(lambda: held.todo)
-    on(thread, held.step)
+    bed.on(held.step)
     assert second.result(5) == 11
 
 
-def test_the_scheduler_cancels_with_a_reason(waiting, held, thread):
+def test_the_scheduler_cancels_with_a_reason(waiting, held, bed):
     future = waiting.submit(inc, 1)
     until_sync(lambda: held.todo)
-    on(thread, held.tell, KeyCancelled(future.key, "the cluster was restarted"))
+    bed.on(held.tell, KeyCancelled(future.key, "the cluster was restarted"))
     with pytest.raises(CancelledError, match="restarted"):
         future.result(5)
 
 
-def test_lost_data_raise_where_they_were(waiting, held, thread):
+def test_lost_data_raise_where_they_were(waiting, held, bed):
     future = waiting.submit(inc, 1)
     until_sync(lambda: held.todo)
-    on(thread, held.tell, KeyLost(future.key, ["10.0.0.9:1"]))
+    bed.on(held.tell, KeyLost(future.key, ["10.0.0.9:1"]))
     with pytest.raises(WorkerLostError, match=r"10\.0\.0\.9:1"):
         future.result(5)
     assert future.status == "lost"
@@ -420,153 +373,6 @@ def test_scatter_is_relayed_where_workers_cannot_be_reached(client, scheduler):
     assert client.gather(futures, timeout=5) == [1, 2]
 
 
-# -- connecting ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:x", "127.0.0.1:1", "no.such.host.invalid:8786"])
-def test_no_connection_is_an_error_with_the_address(address):
-    with pytest.raises(CommError, match="connect") as caught:
-        Client(address, timeout_s=2.0)
-    assert address in str(caught.value)
-    assert isinstance(caught.value, OSError)
-
-
-def test_another_secret_is_refused(scheduler, expect_log):
-    expect_log("refused .* it holds another cluster secret", required=False)
-    with pytest.raises(AuthenticationError, match="connect"):
-        Client(scheduler.address, secret=b"t" * 32)
-
-
-def test_something_else_that_listens(thread):
-    async def serve():
-        def answer(reader, writer):
-            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(100))
-            writer.close()
-
-        return await asyncio.start_server(answer, "127.0.0.1", 0)
-
-    server = asyncio.run_coroutine_threadsafe(serve(), thread.loop).result(5)
-    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    with pytest.raises(CommError, match=f"connect to {address}"):
-        Client(address, timeout_s=5.0)
-    on(thread, server.close)
-
-
-def test_a_daemon_that_is_no_scheduler_is_named(make_scheduler, thread):
-    class Other(Daemon):
-        kind = "Worker"
-
-    async def begin():
-        other = Other(host="127.0.0.1", secret=SECRET)
-        await other.start(0)
-        return other
-
-    other = asyncio.run_coroutine_threadsafe(begin(), thread.loop).result(5)
-    with pytest.raises(ValueError, match=f"connect to {other.address}: it is a Worker, not a scheduler"):
-        Client(other.address, secret=SECRET)
-    asyncio.run_coroutine_threadsafe(other.close(), thread.loop).result(5)
-
-
-@pytest.mark.expect_log("lost the scheduler at")
-def test_when_the_scheduler_dies_all_who_wait_are_told(make_scheduler, thread):
-    scheduler = make_scheduler(held=True)
-    client = Client(scheduler.address, secret=SECRET)
-    futures = client.map(inc, range(10))
-    until_sync(lambda: len(scheduler.todo) == 10)
-    outcomes = []
-
-    def wait_for(action):
-        try:
-            action()
-        except Exception as error:  # noqa: BLE001 - whatever it is
-            outcomes.append(error)
-
-    session = client.session
-    waits = [lambda: client.gather(futures), futures[0].result, lambda: session.run(session.request("slow"))]
-    threads = [threading.Thread(target=wait_for, args=(action,)) for action in waits]
-    for one in threads:
-        one.start()
-    asyncio.run_coroutine_threadsafe(scheduler.close(), thread.loop).result(10.0)
-    for one in threads:
-        one.join(10.0)
-    assert len(outcomes) == 3
-    assert all(isinstance(error, ConnectionLostError) for error in outcomes), outcomes
-    assert all(scheduler.address in str(error) for error in outcomes)
-    assert futures[5].status == "lost"
-    with pytest.raises(ConnectionLostError):
-        client.submit(inc, 1)
-    assert "not connected" in repr(client)
-    client.close()
-
-
-def test_close_twice_and_what_follows(scheduler):
-    client = Client(scheduler.address, secret=SECRET)
-    future = client.submit(inc, 1)
-    future.result(5)
-    client.close()
-    client.close()
-    assert client.status == "closed"
-    assert future.result() == 2  # it came along
-    for attempt in (lambda: client.submit(inc, 1), client.ncores, lambda: Client.get_executor(client).submit(inc, 2)):
-        with pytest.raises(ConnectionClosedError, match="closed"):
-            attempt()
-
-
-def test_pending_futures_end_as_cancelled_when_the_client_closes(held):
-    client = Client(held.address, secret=SECRET)
-    future = client.submit(inc, 1)
-    client.close()
-    assert future.cancelled()
-    with pytest.raises(ConnectionClosedError, match="closed"):
-        future.result()
-
-
-def test_a_collected_client_leaves_the_scheduler(scheduler):
-    client = Client(scheduler.address, secret=SECRET)
-    until_sync(lambda: len(scheduler.connections) == 1)
-    del client
-    gc.collect()
-    until_sync(lambda: not scheduler.connections)
-
-
-def test_the_default_client_is_the_last_one_open(scheduler):
-    with Client(scheduler.address, secret=SECRET) as first:
-        with Client(scheduler.address, secret=SECRET) as second:
-            assert default_client() is second
-        assert default_client() is first
-    with pytest.raises(ValueError, match="there is no client"):
-        default_client()
-
-
-def _in_child(client, future, pipe):
-    answers = [future.result(), future.key]
-    for attempt in (lambda: client.submit(inc, 5), client.ncores, default_client):
-        try:
-            attempt()
-        except Exception as error:  # noqa: BLE001 - whatever it is
-            answers.append(f"{type(error).__name__}: {error}")
-    pipe.send(answers)
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
-def test_a_forked_child_is_told_and_the_parent_goes_on(client):
-    future = client.submit(inc, 1)
-    future.result(5)
-    fork = multiprocessing.get_context("fork")
-    here, there = fork.Pipe()
-    child = fork.Process(target=_in_child, args=(client, future, there))
-    child.start()
-    assert here.poll(10.0)
-    value, key, submitted, asked, default = here.recv()
-    child.join(10.0)
-    assert (value, key, child.exitcode) == (2, future.key, 0)
-    assert submitted.startswith("RuntimeError")
-    assert "make a new Client here" in submitted
-    assert asked.startswith("RuntimeError")
-    assert default.startswith("ValueError")
-    assert client.submit(inc, 10).result(5) == 11
-
-
 def test_arguments_that_cannot_travel_are_refused_at_once(client):
     with pytest.raises(TypeError, match="pickle"):
         client.submit(inc, threading.Lock())
@@ -591,99 +397,3 @@ def test_a_million_submissions_need_no_more_than_a_bounded_piece_of_the_outbox(c
     assert client.submit(inc, -1).result(20) == 0
     assert max(len(message.tasks) for message in received(scheduler, SubmitTasks)) <= 1000
     assert futures[-1].result(20) == 30_000
-
-
-# -- asynchronous --------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def fake(**options):
-    scheduler = FakeScheduler(**options)
-    await scheduler.start(0)
-    try:
-        yield scheduler
-    finally:
-        await scheduler.close()
-
-
-def test_in_a_coroutine_methods_return_awaitables():
-    async def main():
-        async with fake() as scheduler, Client(scheduler.address, secret=SECRET) as client:
-            assert client.asynchronous
-            future = client.submit(inc, 1)
-            assert await future == 2
-            assert await future.result(5) == 2
-            assert await future.exception() is None
-            assert await client.gather(client.map(inc, range(3))) == [1, 2, 3]
-            assert await client.gather(client.submit(fail, 1), errors="skip") is None
-            assert await client.gather(await client.scatter([1, 2])) == [1, 2]
-            assert len((await wait(client.map(inc, range(3)))).done) == 3
-            assert [f.key async for f in as_completed([future])] == [future.key]
-            assert await client.ncores() == {scheduler.address: 2}
-            await client.cancel(future)
-            assert "workers=1 threads=2" in repr(client)
-            bad = client.submit(fail, 1)
-            with pytest.raises(ValueError, match="bad"):
-                await bad
-            assert await bad.traceback() is not None
-            with pytest.raises(RuntimeError, match="block"):
-                list(as_completed([client.submit(inc, 50)]))
-
-    run_async(main())
-
-
-def test_an_asynchronous_client_ends_waits_in_time():
-    async def main():
-        async with fake(held=True) as scheduler, Client(scheduler.address, secret=SECRET) as client:
-            future = client.submit(inc, 1)
-            with pytest.raises(RequestTimeoutError):
-                await future.result(0.01)
-            with pytest.raises(RequestTimeoutError):
-                await client.gather([future], timeout=0.01)
-            await until(lambda: scheduler.todo)
-            task = asyncio.ensure_future(client.gather([future]))
-            await asyncio.sleep(0)
-            scheduler.step()
-            assert await task == [2]
-
-    run_async(main())
-
-
-def test_an_asynchronous_client_says_when_it_is_not_connected():
-    async def main():
-        async with fake() as scheduler:
-            client = Client(scheduler.address, secret=SECRET, asynchronous=True)
-            assert client.status == "connecting"
-            with pytest.raises(RuntimeError, match="await client"):
-                client.submit(inc, 1)
-            with pytest.raises(TypeError, match="async with"):
-                client.__enter__()
-            assert (await client) is client
-            assert await client.submit(inc, 1) == 2
-            await client.close()
-            await client.close()
-
-    run_async(main())
-
-
-def test_futures_of_a_blocking_client_can_be_awaited(client):
-    async def main():
-        assert await client.submit(inc, 1) == 2
-        assert await asyncio.gather(*client.map(inc, range(5))) == [1, 2, 3, 4, 5]
-        assert [f.done() async for f in as_completed(client.map(inc, range(3)))] == [True] * 3
-
-    run_async(main())
-
-
-@pytest.mark.expect_log("lost the scheduler at")
-def test_an_asynchronous_client_is_told_of_a_lost_scheduler():
-    async def main():
-        async with fake(held=True) as scheduler, Client(scheduler.address, secret=SECRET) as client:
-            future = client.submit(inc, 1)
-            waiting = asyncio.ensure_future(client.gather([future]))
-            await until(lambda: scheduler.todo)
-            await scheduler.close()
-            with pytest.raises(ConnectionLostError, match=scheduler.address):
-                await waiting
-
-    run_async(main())

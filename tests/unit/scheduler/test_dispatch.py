@@ -89,7 +89,8 @@ def test_resources_are_never_promised_twice() -> None:
 
 def test_special_tasks_and_others_go_by_rank() -> None:
     desk = Desk("a:1", prefetch_tasks=0)
-    desk.submit("run", "ahead", "x0", spec("y", workers=["a:1"], priority=1), "x1")
+    desk.submit("run", "ahead")
+    desk.submit("x0", spec("y", workers=["a:1"], priority=1), "x1")
     desk.submit(spec("z", workers=["a:1"]))
     order = []
     for _ in range(6):

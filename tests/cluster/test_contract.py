@@ -1,0 +1,56 @@
+"""The launcher contract on the real SLURM, as its normal user."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launchers.protocol import Command, Output
+from launchers.slurm import SlurmPlugin
+from launchers.testing import QUESTIONS, Bed, check_command
+from tests.beds.slurm import SlurmBed
+
+NO_CONTROLLER_PORT = 1
+
+
+class RealSlurmBed(Bed):
+    """The commands run on the bed as its user; an outage is a configuration that leads nowhere."""
+
+    def __init__(self, slurm: SlurmBed, folder: Path) -> None:
+        super().__init__(SlurmPlugin(), folder, refused={"queue": "nope"}, timeout_s=60.0)
+        self.slurm = slurm
+        self.env = {}
+
+    def run(self, command: Command) -> Output:
+        check_command(command)
+        env = {**self.env, **command.env}
+        done = self.slurm.run(command.argv, env=env, input=command.stdin, timeout_s=command.timeout_s, check=False)
+        return Output(command.argv, done.returncode, done.stdout, done.stderr)
+
+    def make_folder(self, name: str) -> Path:
+        self.slurm.run(["mkdir", self.folder / name])
+        return self.folder / name
+
+    @contextlib.contextmanager
+    def outage(self) -> Iterator[bool]:
+        shown = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, check=True).stdout
+        path = next(line.split("=", 1)[1].strip() for line in shown.splitlines() if line.startswith("SLURM_CONF"))
+        lines = [line for line in Path(path).read_text().splitlines() if not line.startswith("SlurmctldPort")]
+        text = "\n".join([*lines, f"SlurmctldPort={NO_CONTROLLER_PORT}", ""])
+        lost = self.folder / "lost.conf"
+        self.slurm.run(["tee", lost], input=text)
+        self.env = {"SLURM_CONF": str(lost)}
+        try:
+            yield True
+        finally:
+            self.env = {}
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.__name__)
+def test_contract(question, slurm, workdir):
+    with RealSlurmBed(slurm, workdir) as bed:
+        question(bed)
