@@ -13,12 +13,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from launchers.cluster import Cluster, Local, Slurm
+    from launchers.cluster import Cluster, Local, Pbs, Sge, Slurm, Ssh, Torque
     from launchers.errors import LauncherError
 
-_HOMES = {"Cluster": "cluster", "LauncherError": "errors", "Local": "cluster", "Slurm": "cluster"}
+_HOMES = {
+    "LauncherError": "errors",
+    **dict.fromkeys(("Cluster", "Local", "Pbs", "Sge", "Slurm", "Ssh", "Torque"), "cluster"),
+}
 
-__all__ = ["Cluster", "LauncherError", "Local", "Slurm"]
+__all__ = ["Cluster", "LauncherError", "Local", "Pbs", "Sge", "Slurm", "Ssh", "Torque"]
 
 
 def __getattr__(name: str) -> Any:

@@ -136,9 +136,12 @@ async def _cancel_left(plugin: Plugin, state: State) -> None:
     if not ids:
         return
     output = await run(plugin.cancel_command(ids))
-    if output.exit_code != 0:
+    if output.exit_code == 0:
+        return
+    failure = plugin.explain_failure(output)
+    if not failure.harmless:
         raise CommandError(
-            f"the jobs {' '.join(ids)} could not be cancelled: {plugin.explain_failure(output).text}",
+            f"the jobs {' '.join(ids)} could not be cancelled: {failure.text}",
             argv=output.argv,
             exit_code=output.exit_code,
         )

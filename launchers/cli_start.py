@@ -19,6 +19,7 @@ from launchers.child import ChildCommand
 from launchers.errors import LauncherError, ProgramMissingError, SubmitError
 from launchers.options import OPTIONS, Option, Settings
 from launchers.progress import ProgressPrinter
+from launchers.registry import load_launcher, own_options
 from launchers.session import Plan, Session, make_plan, resolve_settings
 
 __all__ = ["EXIT_NOT_STARTED", "EXIT_REFUSED", "EXIT_SCHEDULER_LOST", "EXIT_WAIT", "make_command"]
@@ -54,7 +55,8 @@ class _StartCommand(click.Command):
 
 def make_command(system: str) -> click.Command:
     """Return the subcommand of one system."""
-    params: list[click.Parameter] = [_click_option(option) for option in OPTIONS]
+    options = (*OPTIONS, *own_options(load_launcher(system)))
+    params: list[click.Parameter] = [_click_option(option) for option in options]
     params.append(click.Option(["--dry-run"], is_flag=True, help="Print the jobscript; start and submit nothing."))
     params.append(click.Option(["--log-level"], metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR."))
     return _StartCommand(

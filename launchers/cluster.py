@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from launchers import session
 from launchers.slots import Progress
 
-__all__ = ["Cluster", "Local", "Slurm"]
+__all__ = ["Cluster", "Local", "Pbs", "Sge", "Slurm", "Ssh", "Torque"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Cluster:
     user's defaults found, as by the command.  Raises ConfigError, LauncherError.
     """
 
-    def __init__(self, system: str, n: int, **options: Any) -> None:
+    def __init__(self, system: str, n: int | None, **options: Any) -> None:
         self._session: session.Session | None = None
         given = {key.replace("_", "-"): value for key, value in {"n": n, **options}.items()}
         self._plan = session.make_plan(system, session.resolve_settings(system, given))
@@ -137,6 +137,37 @@ class Slurm(Cluster):
 
     def __init__(self, n: int, **options: Any) -> None:
         super().__init__("slurm", n, **options)
+
+
+class Sge(Cluster):
+    """A cluster on Grid Engine; see :class:`Cluster` for the options, and ``pe``, ``mem_resource``."""
+
+    def __init__(self, n: int, **options: Any) -> None:
+        super().__init__("sge", n, **options)
+
+
+class Ssh(Cluster):
+    """Workers on hosts that ``hosts=["n[01-04]"]`` or ``hostfile="..."`` name; see :class:`Cluster` for the options.
+
+    Without ``n`` there is one worker on each host, or as many as it has slots.
+    """
+
+    def __init__(self, n: int | None = None, **options: Any) -> None:
+        super().__init__("ssh", n, **options)
+
+
+class Torque(Cluster):
+    """A cluster on Torque; see :class:`Cluster` for the options."""
+
+    def __init__(self, n: int, **options: Any) -> None:
+        super().__init__("torque", n, **options)
+
+
+class Pbs(Cluster):
+    """A cluster on OpenPBS or PBS Pro; see :class:`Cluster` for the options."""
+
+    def __init__(self, n: int, **options: Any) -> None:
+        super().__init__("pbs", n, **options)
 
 
 class Local(Cluster):

@@ -10,10 +10,10 @@ import shlex
 import shutil
 import signal
 
-from launchers.errors import CommandError, ProgramMissingError
-from launchers.protocol import Command, Output, Plugin
+from launchers.errors import CommandError, ProgramMissingError, WrongSystemError
+from launchers.protocol import Command, Inspector, Output, Plugin
 
-__all__ = ["check_programs", "environment_for", "run"]
+__all__ = ["check_programs", "check_system", "environment_for", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,20 @@ def check_programs(plugin: Plugin) -> None:
     for program in plugin.programs:
         if shutil.which(program) is None:
             raise ProgramMissingError(program, plugin.missing_hint)
+
+
+async def check_system(plugin: Plugin) -> None:
+    """Raise WrongSystemError if the plugin's programs are those of another batch system."""
+    if not isinstance(plugin, Inspector):
+        return
+    command = plugin.inspect_command()
+    try:
+        problem = plugin.parse_inspection(await run(command))
+    except CommandError as error:  # it did not come to an answer: the submission will tell
+        logger.debug("%s does not say which system it is of: %s", command.argv[0], error)
+        return
+    if problem:
+        raise WrongSystemError(command.argv[0], problem)
 
 
 def environment_for(command: Command) -> dict[str, str]:

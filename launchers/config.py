@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distributed.errors import ConfigError
-from launchers.options import OPTIONS, parse_value
+from launchers.options import OPTIONS, Option, parse_value
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -55,30 +55,34 @@ def config_files() -> list[Path]:
     return [SITE_FOLDER / _FILE, user_folder() / _FILE]
 
 
-def resolve_values(system: str, given: Mapping[str, Any], systems: Iterable[str] = ()) -> dict[str, Value]:
+def resolve_values(
+    system: str, given: Mapping[str, Any], systems: Mapping[str, Sequence[Option]] | None = None
+) -> dict[str, Value]:
     """Return option key -> value for one system, with where it came from.
 
     ``given``: raw values of the command line or of keyword arguments, None if not given.  ``systems``: names of blocks
-    that the files may have.  Raises ConfigError, also for unknown keys and blocks.
+    that the files may have, and which options of their own these have.  Raises ConfigError, also for unknown keys and
+    blocks.
     """
+    owns: dict[str, Sequence[Option]] = {"defaults": (), system: (), **(systems or {})}
+    own = owns[system]
     values = {
-        option.key: Value(option.default, parse_value(option.key, option.default), "default")
-        for option in OPTIONS
+        option.key: Value(option.default, parse_value(option.key, option.default, own=own), "default")
+        for option in (*OPTIONS, *own)
         if option.default is not None
     }
-    blocks = {"defaults", system, *systems}
     for path in config_files():
         content = _read(path)
-        _check_blocks(path, content, blocks)
+        _check_blocks(path, content, owns)
         for block in ("defaults", system):
             for key, raw in content.get(block, {}).items():
                 origin = f"{path} [{block}]"
                 if key in _NOT_IN_FILES:
                     raise ConfigError(f"{key} cannot be set in {origin}: it belongs to one cluster", key=key)
-                values[key] = Value(raw, parse_value(key, raw, origin), origin)
+                values[key] = Value(raw, parse_value(key, raw, origin, own), origin)
     for key, raw in given.items():
         if raw is not None and raw != ():
-            values[key] = Value(raw, parse_value(key, raw), "option")
+            values[key] = Value(raw, parse_value(key, raw, own=own), "option")
     return values
 
 
@@ -94,7 +98,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not a TOML file: {error}", value=str(path)) from error
 
 
-def _check_blocks(path: Path, content: dict[str, Any], known: set[str]) -> None:
+def _check_blocks(path: Path, content: dict[str, Any], known: Mapping[str, Sequence[Option]]) -> None:
     for block, keys in content.items():
         if block not in known:
             names = ", ".join(f"[{name}]" for name in sorted(known))
@@ -102,4 +106,4 @@ def _check_blocks(path: Path, content: dict[str, Any], known: set[str]) -> None:
         if not isinstance(keys, dict):
             raise ConfigError(f"{path}: {block} is not a block: write [{block}] on a line", key=block)
         for key, raw in keys.items():
-            parse_value(key, raw, f"{path} [{block}]")
+            parse_value(key, raw, f"{path} [{block}]", known[block])

@@ -1,6 +1,6 @@
 """The doors of the commands: is the environment sound?  Then the command is imported and run.
 
-The installed programs ``dscheduler``, ``dworker`` and ``dlaunch`` come in here rather than at their
+The installed programs ``dscheduler``, ``dworker``, ``dlaunch`` and ``dcluster`` come in here rather than at their
 modules, because beside another package named ``distributed`` already the import of ours may fail
 (``distributed/coexistence.py``).
 """
@@ -12,9 +12,14 @@ import importlib.util
 import sys
 from pathlib import Path
 
-__all__ = ["dlaunch", "dscheduler", "dworker"]
+__all__ = ["dcluster", "dlaunch", "dscheduler", "dworker"]
 
 EXIT_FAILED = 1
+
+
+def dcluster() -> None:
+    """Run the command ``dcluster``."""
+    _enter("dcluster", "launchers.cli_dcluster")
 
 
 def dscheduler() -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "TemplateError",
     "UnexpectedOutputError",
     "UnknownLauncherError",
+    "WrongSystemError",
 ]
 
 
@@ -94,6 +95,14 @@ class ProgramMissingError(CommandError):
 
     def __init__(self, program: str, hint: str) -> None:
         super().__init__(f"{program} is not in PATH: {hint}", argv=(program,), exit_code=127)
+        self.program = program
+
+
+class WrongSystemError(ProgramMissingError):
+    """The programs in PATH are another batch system's.  ``program`` is the one that said so."""
+
+    def __init__(self, program: str, problem: str) -> None:
+        CommandError.__init__(self, problem, argv=(program,), exit_code=127)
         self.program = program
 
 

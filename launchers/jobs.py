@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 __all__ = ["ElementId", "JobArray", "JobSpec", "JobState", "JobStatus", "Variable", "Word"]
 
@@ -18,6 +19,7 @@ class Variable(enum.Enum):
 
     ARRAY_INDEX = "DLAUNCH_ARRAY_INDEX"
     JOB_ID = "DLAUNCH_JOB_ID"
+    CLUSTER_FILE = "DLAUNCH_CLUSTER_FILE"  # only where the plugin is a Placer
 
 
 Word: TypeAlias = str | tuple[str | Variable, ...]
@@ -29,6 +31,7 @@ class JobState(enum.Enum):
 
     PENDING = "pending"  # waits in the queue, also if held or requeued
     RUNNING = "running"  # its script runs, or is about to (prologue, configuring) or is suspended
+    STUCK = "stuck"  # in the queue, but the batch system will never start it: we clear it away
     COMPLETING = "completing"  # its script has ended, the batch system still cleans up
     COMPLETED = "completed"  # ended with exit code 0
     FAILED = "failed"  # ended with another exit code
@@ -43,7 +46,7 @@ class JobState(enum.Enum):
     @property
     def is_active(self) -> bool:
         """Whether the job is, or will be, on a node."""
-        return self in (JobState.PENDING, JobState.RUNNING, JobState.COMPLETING, JobState.UNKNOWN)
+        return self in (JobState.PENDING, JobState.RUNNING, JobState.STUCK, JobState.COMPLETING, JobState.UNKNOWN)
 
     @property
     def has_ended(self) -> bool:
@@ -84,11 +87,13 @@ class JobStatus:
 class JobArray:
     """What one submission made.
 
-    ``id`` names the whole for ``cancel_command``; ``elements``: array index -> id of the element.
+    ``id`` names the whole for ``cancel_command``; ``elements``: array index -> id of the element; ``refused``: array
+    index -> why, of elements that were not taken, and will not be, although the others were.
     """
 
     id: str
     elements: dict[int, ElementId]
+    refused: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,9 @@ class JobSpec:
     The array has the elements ``first`` to ``last``, each an own job; element *i* starts ``workers_per_job``
     workers named ``<name>.<i>``.  ``memory`` is bytes per job (None: the batch system's default), ``walltime_s``
     seconds (None likewise), ``directives`` the user's own lines, ``env`` variables for the workers, ``command`` what
-    the jobscript ends in, ``job_name`` unique to this run of the cluster.
+    the jobscript ends in, ``job_name`` unique to this run of the cluster, ``own`` the plugin's own options that were
+    given, by key.  ``cluster_file``: where it is here, and ``death_timeout_s``: after so many seconds without us
+    nothing of a job may be left; for plugins that see to that themselves.
     """
 
     name: str
@@ -116,6 +123,9 @@ class JobSpec:
     directives: tuple[str, ...] = ()
     prologue: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
+    own: Mapping[str, Any] = field(default_factory=dict)
+    cluster_file: PurePosixPath | None = None
+    death_timeout_s: float = 60.0
 
     @property
     def cpus(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobscripts.directives import canonical_option, drop_overridden, find_option, normalise
+from jobscripts.directives import canonical_options, drop_overridden, find_option, normalise
 from jobscripts.quoting import ShellVariable, shell_word
 from jobscripts.rendering import RenderError, render
 from launchers.errors import MissingVariableError, TemplateError
@@ -21,9 +21,9 @@ def check_directives(plugin: Plugin, lines: Sequence[str]) -> tuple[str, ...]:
         raise ValueError(f"--directive {lines[0]!r}: {plugin.name!r} has no directives; leave it out")
     checked = tuple(normalise(line, plugin.directive_prefix) for line in lines)
     for line in checked:
-        option = canonical_option(line, plugin.directive_aliases)
-        if why := plugin.reserved_directives.get(option):
-            raise ValueError(f"--directive {line!r} would take the jobs out of our hands: {why}")
+        for option in canonical_options(line, plugin.directive_aliases):
+            if why := plugin.reserved_directives.get(option):
+                raise ValueError(f"--directive {line!r} would take the jobs out of our hands: {why}")
     return checked
 
 

@@ -33,7 +33,7 @@ from launchers.errors import (
 from launchers.folder import ArrayRecord, ClusterFolder, State, log_tail
 from launchers.jobs import ElementId, JobArray, JobSpec, JobState, JobStatus
 from launchers.jobscript import blame_line
-from launchers.protocol import Command, Finder, Historian, Output, Plugin, command_error
+from launchers.protocol import Command, Finder, Historian, LateHistorian, Output, Plugin, command_error
 from launchers.scaling import ScalingMachine
 from launchers.slots import Progress
 
@@ -97,6 +97,7 @@ class Launcher(Daemon):
         self._changed = asyncio.Condition()
         self._all_gone = asyncio.Event()
         self._last_progress = Progress()
+        self._inquired_s: dict[ElementId, float] = {}
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -271,7 +272,7 @@ class Launcher(Daemon):
         failure = self.plugin.explain_failure(output)
         blamed = blame_line(self.plugin, failure, self.script)
         text = "\n".join(filter(None, [failure.text, blamed]))
-        text = f"{output.argv[0]} refused the jobs: {text}" if not failure.transient else text
+        text = f"{self.plugin.programs[0]} refused the jobs: {text}" if not failure.transient else text
         raise command_error(SubmitError, output, text, transient=failure.transient, script=str(self.folder.script_file))
 
     def _remember(self, array: JobArray | None = None, submitting: str = "") -> None:
@@ -304,15 +305,20 @@ class Launcher(Daemon):
         self._handle(events.Polled(statuses, time.monotonic()))
 
     async def _inquire(self, action: Inquire) -> None:
-        statuses = {index: await self._ending(index, element) for index, element in action.elements}
+        found = {index: await self._ending(index, element) for index, element in action.elements}
+        statuses = {index: status for index, status in found.items() if status is not None}
         self._handle(events.Inquired(statuses, time.monotonic()))
 
-    async def _ending(self, index: int, element: ElementId) -> JobStatus:
-        """How an element that is not listed any more has ended, as well as anybody knows."""
+    async def _ending(self, index: int, element: ElementId) -> JobStatus | None:
+        """How an element that is not listed any more has ended, as well as anybody knows; None: ask again later."""
         status = await self._history(element)
-        if status is not None and status.state.has_ended:
+        if status is not None and (status.state.has_ended or status.state is JobState.STUCK):
             return status
         if Path(self.spec.log_path(index)).exists():
+            if isinstance(self.plugin, LateHistorian):
+                since_s = self._inquired_s.setdefault(element, time.monotonic())
+                if time.monotonic() < since_s + self.plugin.history_delay_s:
+                    return None
             return JobStatus(JobState.GONE, explanation="it left the queue and nobody says how it ended")
         return JobStatus(JobState.CANCELLED, explanation="it left the queue before it ran")
 
@@ -337,7 +343,8 @@ class Launcher(Daemon):
         output = await run(command)
         if output.exit_code != 0:
             failure = self.plugin.explain_failure(output)
-            raise command_error(kind, output, failure.text, transient=failure.transient)
+            if not failure.harmless:
+                raise command_error(kind, output, failure.text, transient=failure.transient)
         return output
 
     # -- bad ends ----------------------------------------------------------------------------------------------------
@@ -356,7 +363,8 @@ class Launcher(Daemon):
     async def _start_failure(self, action: GiveUp) -> StartFailedError:
         """The jobs' reasons, and the log of the last one."""
         index, element, known = action.failures[-1]
-        status = await self._history(element) or known
+        # One that was stuck is cleared away by now, and only we know why it was.
+        status = known if known.state is JobState.STUCK else await self._history(element) or known
         failures = [*action.failures[-3:-1], (index, element, status)]
         reasons = [f"{element}: {status.describe()}" for _, element, status in failures]
         log = Path(self.spec.log_path(index))

@@ -8,15 +8,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from distributed.errors import ConfigError
 from distributed.units import parse_duration, parse_memory
+from launchers.hosts import parse_hosts
 
-__all__ = ["OPTIONS", "Option", "Settings", "build_settings", "parse_value"]
+__all__ = ["HOST_OPTIONS", "OPTIONS", "Option", "Settings", "build_settings", "parse_value"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -28,7 +29,8 @@ class Settings:
     """What a cluster shall be, every value checked.
 
     ``n`` workers in all; ``mem`` bytes per job; ``walltime``, ``wait_timeout`` and ``death_timeout`` seconds; ``env``
-    variables of the workers (None: the value here); ``wait``: how many workers to wait for (None: see the command).
+    variables of the workers (None: the value here); ``wait``: how many workers to wait for (None: see the command);
+    ``own``: the options of the launcher's plugin that were given, by key.
     """
 
     n: int
@@ -51,6 +53,7 @@ class Settings:
     wait_timeout: float = 600.0
     template: Path | None = None
     death_timeout: float = 60.0
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.n % self.workers_per_job:
@@ -145,6 +148,13 @@ def _variable(value: Any) -> tuple[str, str | None]:
     return key, text if separator else None
 
 
+def _hosts(value: Any) -> str:
+    text = _text(value)
+    if not parse_hosts([text]):
+        raise ValueError(f"{text!r} names no host")
+    return text
+
+
 def _path(value: Any) -> Path:
     return Path(_text(value)).expanduser().absolute()
 
@@ -186,19 +196,28 @@ OPTIONS: tuple[Option, ...] = (
     ),
 )
 
+HOST_OPTIONS: tuple[Option, ...] = (
+    Option("hosts", _hosts, "HOST", "Use these hosts, like n01,ada@n02:2222 or n[01-04].", multiple=True),
+    Option("hostfile", _path, "FILE", "Read hosts from FILE, one a line; slots=4 after one is for four jobs."),
+    Option("min-hosts", _count("hosts"), "N", "Go on with N hosts if others do not start [default: all must]."),
+)
+"""Of plugins whose users name the hosts."""
+
 _BY_KEY = {option.key: option for option in OPTIONS}
 
 
-def parse_value(key: str, value: Any, origin: str = "") -> Any:
+def parse_value(key: str, value: Any, origin: str = "", own: Sequence[Option] = ()) -> Any:
     """Return the parsed value of option ``key``; of a list, if it may be given several times.
 
-    Raises ConfigError, with ``origin`` in its message if there is one.
+    ``own``: options of a plugin that are known too.  Raises ConfigError, with ``origin`` in its message if there is
+    one.
     """
     where = f" (in {origin})" if origin else ""
-    option = _BY_KEY.get(key)
+    known = {**_BY_KEY, **{option.key: option for option in own}}
+    option = known.get(key)
     if option is None:
-        near = difflib.get_close_matches(key, _BY_KEY, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(_BY_KEY)}"
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known)}"
         raise ConfigError(f"there is no option {key!r}{where}; {hint}", key=key, value=value, origin=origin)
     try:
         if option.multiple:
@@ -216,8 +235,9 @@ def build_settings(values: Mapping[str, Any]) -> Settings:
     """Return the settings of parsed values by option key; what is missing takes its default.  Raises ConfigError."""
     if values.get("n") is None:
         raise ConfigError("say how many workers: -n 4", key="n")
-    fields = {_BY_KEY[key].field: value for key, value in values.items() if value is not None}
+    fields = {_BY_KEY[key].field: value for key, value in values.items() if value is not None and key in _BY_KEY}
     if fields.get("wait") == "all":
         fields["wait"] = fields["n"]
     known = {item.name for item in dataclasses.fields(Settings)}
-    return Settings(**{name: value for name, value in fields.items() if name in known})
+    own = {key: value for key, value in values.items() if value is not None and key not in _BY_KEY}
+    return Settings(**{name: value for name, value in fields.items() if name in known}, own=own)

@@ -11,9 +11,23 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
 from launchers.errors import CommandError
+from launchers.hosts import Host
 from launchers.jobs import ElementId, JobArray, JobSpec, JobStatus
+from launchers.options import Option
 
-__all__ = ["Command", "Failure", "Finder", "Historian", "Output", "Plugin", "command_error"]
+__all__ = [
+    "Command",
+    "Configurable",
+    "Failure",
+    "Finder",
+    "Historian",
+    "Inspector",
+    "LateHistorian",
+    "Output",
+    "Placer",
+    "Plugin",
+    "command_error",
+]
 
 
 @dataclass(frozen=True)
@@ -47,12 +61,14 @@ class Failure:
     """A failed command, explained.
 
     ``text``: a sentence or the command's own words.  ``transient``: worth trying again later.  ``option``: the
-    directive at fault, in its canonical spelling, if that is known.
+    directive at fault, in its canonical spelling, if that is known.  ``harmless``: what was to be cancelled is gone,
+    and nothing else was wrong.
     """
 
     text: str
     transient: bool = False
     option: str = ""
+    harmless: bool = False
 
 
 class Plugin(Protocol):
@@ -61,9 +77,9 @@ class Plugin(Protocol):
     ``name``: as in ``dlaunch NAME``.  ``template``: file name of the jobscript template.  ``programs``: what must be
     in PATH, with ``missing_hint`` saying why it may not be.  ``directive_prefix``: what directive lines begin with
     ("" if the system has none).  ``directive_aliases``: every spelling of an option -> its canonical one; a user's
-    line replaces ours of the same canonical option.  ``reserved_directives``: canonical options that users must leave
-    to us -> what to do instead.  ``scheduler_host``: where the scheduler listens unless told otherwise (None: on
-    the address of this host that others can reach).
+    line replaces ours of the same canonical option; one that ends in `` *`` goes on with the name of a resource.
+    ``reserved_directives``: canonical options that users must leave to us -> what to do instead.  ``scheduler_host``:
+    where the scheduler listens unless told otherwise (None: on the address of this host that others can reach).
     """
 
     name: str
@@ -101,6 +117,27 @@ class Plugin(Protocol):
 
 
 @runtime_checkable
+class Configurable(Protocol):
+    """A plugin with options of its own, which end up in ``JobSpec.own`` by their keys.
+
+    They are read from the command line, the plugin's block of the configuration files, and Python, as all are.
+    """
+
+    options: tuple[Option, ...]
+
+
+@runtime_checkable
+class Inspector(Protocol):
+    """A plugin whose programs may be another system's of the same name: several have a ``qsub``."""
+
+    def inspect_command(self) -> Command:
+        """Return the command that tells whose programs these are, without a server."""
+
+    def parse_inspection(self, output: Output) -> str:
+        """Return, in a sentence, which system this is and what to use instead; "" if it is ours, or not known."""
+
+
+@runtime_checkable
 class Historian(Protocol):
     """A plugin whose batch system can tell how one job ended after it left the queue."""
 
@@ -112,6 +149,13 @@ class Historian(Protocol):
 
 
 @runtime_checkable
+class LateHistorian(Historian, Protocol):
+    """One whose batch system writes down only some time later how a job ended: at most ``history_delay_s`` seconds."""
+
+    history_delay_s: float
+
+
+@runtime_checkable
 class Finder(Protocol):
     """A plugin that can find jobs by name: a submission may have failed and yet made a job."""
 
@@ -120,6 +164,21 @@ class Finder(Protocol):
 
     def parse_find(self, output: Output) -> list[JobArray]:
         """Return the arrays found.  Raises StatusError if the output says nothing about jobs."""
+
+
+@runtime_checkable
+class Placer(Protocol):
+    """A plugin of a system that does not choose the hosts of the jobs: the user names them.
+
+    Its options are, or hold, ``launchers.options.HOST_OPTIONS``; ``JobSpec.own["hosts"]`` is what :meth:`place`
+    returned.  The hosts may not share our home folder: the plugin brings ``spec.cluster_file`` to each, by a way that
+    nobody else can read, and the jobscript sets ``DLAUNCH_CLUSTER_FILE`` to where it is.
+    """
+
+    options: tuple[Option, ...]
+
+    def place(self, hosts: Sequence[Host], jobs: int | None) -> tuple[Host, ...]:
+        """Return the host of each of so many jobs; None: of as many as fit.  Raises ValueError."""
 
 
 _Error = TypeVar("_Error", bound=CommandError)

@@ -8,9 +8,10 @@ from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, e
 from pathlib import Path
 
 from launchers.errors import UnknownLauncherError
-from launchers.protocol import Plugin
+from launchers.options import Option
+from launchers.protocol import Configurable, Plugin
 
-__all__ = ["GROUP", "launcher_names", "load_all", "load_launcher", "template_folder"]
+__all__ = ["GROUP", "launcher_names", "load_all", "load_launcher", "own_options", "template_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +19,11 @@ GROUP = "dlaunch.launchers"
 # Of a checkout that is not installed, so that no entry point is known; a test compares them with pyproject.toml.
 _UNINSTALLED = (
     EntryPoint("local", "launchers.local:LocalPlugin", GROUP),
+    EntryPoint("pbs", "launchers.pbs:PbsPlugin", GROUP),
+    EntryPoint("sge", "launchers.sge:SgePlugin", GROUP),
     EntryPoint("slurm", "launchers.slurm:SlurmPlugin", GROUP),
+    EntryPoint("ssh", "launchers.ssh:SshPlugin", GROUP),
+    EntryPoint("torque", "launchers.torque:TorquePlugin", GROUP),
 )
 
 
@@ -57,6 +62,11 @@ def load_all() -> dict[str, Plugin]:
         except Exception as error:  # noqa: BLE001, PERF203 - a stranger's code at its import
             logger.warning("the launcher %r cannot be loaded: %r", name, error)
     return found
+
+
+def own_options(plugin: Plugin) -> tuple[Option, ...]:
+    """Return the options that only this plugin has."""
+    return plugin.options if isinstance(plugin, Configurable) else ()
 
 
 def template_folder(plugin: Plugin) -> Path | None:

@@ -8,7 +8,7 @@ no other one follows until its answer has come in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from launchers import events
@@ -197,7 +197,17 @@ class ScalingMachine:
     def _on_submitted(self, event: events.Submitted) -> None:
         self._busy = False
         self._adopt(event.array.id, event.array.elements, event.now_s)
+        self._withdraw(event.array.refused)
         self._trouble_over()
+
+    def _withdraw(self, refused: Mapping[int, str]) -> None:
+        """Elements that were not taken although the others were."""
+        for index in refused:
+            if (slot := self.slots.get(index)) and slot.phase is Phase.SUBMITTING:
+                slot.phase = Phase.WITHDRAWN
+        if refused:
+            lines = "".join(f"\n  {why}" for why in dict.fromkeys(refused.values()))
+            self._tell(f"{len(refused)} jobs were not taken and are not submitted again:{lines}", warning=True)
 
     def _adopt(self, array: str, elements: dict[int, ElementId], now_s: float) -> None:
         self._known_arrays.add(array)
@@ -281,7 +291,9 @@ class ScalingMachine:
         for index, status in event.statuses.items():
             slot = self.slots.get(index)
             if slot is not None and slot.phase is Phase.VANISHED:
-                self._end(slot, status, event.now_s)
+                unexplained = status.state in (JobState.GONE, JobState.CANCELLED)
+                stuck = slot.status.state is JobState.STUCK and unexplained
+                self._end(slot, slot.status if stuck else status, event.now_s)
         for slot in self.slots.values():
             if slot.phase is Phase.VANISHED:  # no answer: its absence is noticed again
                 slot.phase, slot.gone_polls = Phase.RUNNING, 0
@@ -321,6 +333,9 @@ class ScalingMachine:
         elif status.state is JobState.RUNNING:
             slot.run(now_s)
             self._worry(slot, now_s)
+        elif status.state is JobState.STUCK:
+            if not (slot.leaving or self.stopping):
+                slot.phase = Phase.VANISHED  # asks why; then it is cleared away
         elif status.state is not JobState.COMPLETING:
             self._end(slot, status, now_s)
 
@@ -338,6 +353,8 @@ class ScalingMachine:
             del self.slots[slot.index]
             return
         element, registered = slot.element, slot.registered
+        if JobState.STUCK in (slot.status.state, status.state):
+            self._orphans.append(element)
         slot.status = status
         if status.state is JobState.CANCELLED:
             slot.release(now_s)

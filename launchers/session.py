@@ -18,16 +18,17 @@ from typing import Any, cast
 from distributed.clusterfile import ClusterFile
 from distributed.errors import ConfigError
 from distributed.network import interface_address
-from launchers.commands import check_programs
+from launchers.commands import check_programs, check_system
 from launchers.config import Value, resolve_values, user_folder
 from launchers.folder import ClusterFolder
 from launchers.head import SchedulerProcess
+from launchers.hosts import Host, parse_hosts, read_hostfile
 from launchers.jobs import JobSpec, Variable, Word
 from launchers.jobscript import check_directives, render_jobscript
 from launchers.launcher import Launcher, Listener
 from launchers.options import Settings, build_settings
-from launchers.protocol import Plugin
-from launchers.registry import launcher_names, load_launcher, template_folder
+from launchers.protocol import Placer, Plugin
+from launchers.registry import load_all, load_launcher, own_options, template_folder
 
 __all__ = ["Plan", "Session", "make_plan", "resolve_settings"]
 
@@ -45,8 +46,39 @@ class Plan:
 
 def resolve_settings(system: str, given: Mapping[str, Any]) -> Settings:
     """Return the settings of a cluster on ``system``: options, files, defaults.  Raises ConfigError."""
-    values: dict[str, Value] = resolve_values(system, given, launcher_names())
-    return build_settings({key: value.parsed for key, value in values.items()})
+    systems = {name: own_options(plugin) for name, plugin in load_all().items()}
+    values: dict[str, Value] = resolve_values(system, given, systems)
+    parsed = {key: value.parsed for key, value in values.items()}
+    return build_settings(_with_hosts(load_launcher(system), parsed))
+
+
+def _with_hosts(plugin: Plugin, values: dict[str, Any]) -> dict[str, Any]:
+    """The values with the host of each job, and so many jobs, where the user names the hosts.  Raises ConfigError."""
+    if not isinstance(plugin, Placer):
+        return values
+    n, per_job, least = values.get("n"), values["workers-per-job"], values.get("min-hosts")
+    try:
+        placed = plugin.place(_hosts(values), None if n is None else max(1, n // per_job))
+    except ValueError as error:
+        raise ConfigError(str(error), key="hosts") from error
+    used = len(set(placed))
+    if least is not None and least > used:
+        raise ConfigError(f"--min-hosts {least} can never be reached with {used} hosts", key="min-hosts", value=least)
+    return {**values, "hosts": placed, "n": len(placed) * per_job if n is None else n}
+
+
+def _hosts(values: Mapping[str, Any]) -> list[Host]:
+    """The hosts of the words and of the file.  Raises ConfigError, ValueError."""
+    hosts = parse_hosts(values.get("hosts") or ())
+    path: Path | None = values.get("hostfile")
+    if path is None:
+        return hosts
+    try:
+        return [*hosts, *(host for host in read_hostfile(path.read_bytes()) if host not in hosts)]
+    except OSError as error:
+        raise ConfigError(f"cannot read the hostfile {path}: {error.strerror}", key="hostfile") from error
+    except ValueError as error:
+        raise ConfigError(f"the hostfile {path}: {error}", key="hostfile", value=str(path)) from error
 
 
 def make_plan(system: str, settings: Settings, *, dry_run: bool = False) -> Plan:
@@ -82,7 +114,7 @@ def _spec(plugin: Plugin, settings: Settings, folder: ClusterFolder) -> JobSpec:
         name=folder.name,
         # A name made up is unique; one chosen may have been used before, by jobs that are still remembered.
         job_name=folder.name if not settings.name else f"{folder.name}-{secrets.token_hex(2)}",
-        command=_worker_command(settings, folder),
+        command=_worker_command(plugin, settings, folder),
         log_dir=PurePosixPath(log_dir),
         last=settings.jobs,
         workers_per_job=settings.workers_per_job,
@@ -94,12 +126,17 @@ def _spec(plugin: Plugin, settings: Settings, folder: ClusterFolder) -> JobSpec:
         directives=check_directives(plugin, settings.directive),
         prologue=settings.prologue,
         env=_environment(settings.env),
+        own=settings.own,
+        cluster_file=PurePosixPath(folder.cluster_file),
+        death_timeout_s=settings.death_timeout,
     )
 
 
-def _worker_command(settings: Settings, folder: ClusterFolder) -> tuple[Word, ...]:
+def _worker_command(plugin: Plugin, settings: Settings, folder: ClusterFolder) -> tuple[Word, ...]:
     words: list[Word] = [settings.python or sys.executable, "-m", "distributed.cli.dworker"]
-    words += ["--cluster-file", str(folder.cluster_file)]
+    # Where hosts may not share our home folder the job alone knows where its file is.
+    file: Word = (Variable.CLUSTER_FILE,) if isinstance(plugin, Placer) else str(folder.cluster_file)
+    words += ["--cluster-file", file]
     words += ["--name", (f"{folder.name}.", Variable.ARRAY_INDEX)]
     words += ["--nthreads", str(settings.nthreads)]
     if settings.workers_per_job > 1:
@@ -136,6 +173,7 @@ class Session:
         Raises ConfigError and LauncherError; then nothing is left.
         """
         check_programs(plan.plugin)
+        await check_system(plan.plugin)
         settings, folder = plan.settings, plan.folder
         folder.claim()
         try:

@@ -2,7 +2,8 @@
 
 Exit codes: 0 clean end (also by SIGINT, SIGTERM and the operation ``terminate``); 1 could not
 start, or gave up, the reason on stderr; 2 wrong usage; 3 the scheduler was gone for longer than
-``--death-timeout``; 70 a bug of ours.
+``--death-timeout``; 70 a bug of ours; 128 and the number of a signal named in ``DLAUNCH_END_SIGNALS``
+(like ``USR2``): batch systems send it some time before they kill.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from typing import Any
 from distributed.daemon import EXIT_BUG, Daemon
 from distributed.errors import DistributedError
 
-__all__ = ["EXIT_DEATH_TIMEOUT", "EXIT_FAILED", "raise_file_limit", "run_command", "serve_until"]
+__all__ = ["END_SIGNALS", "EXIT_DEATH_TIMEOUT", "EXIT_FAILED", "raise_file_limit", "run_command", "serve_until"]
 
 logger = logging.getLogger(__name__)
 
+END_SIGNALS = "DLAUNCH_END_SIGNALS"
 EXIT_FAILED = 1
 EXIT_DEATH_TIMEOUT = 3
 
@@ -50,6 +52,7 @@ def run_command(prog: str, main: Callable[[asyncio.Event], Coroutine[Any, Any, i
 
 async def _with_signals(main: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
     stop = asyncio.Event()
+    warned: list[int] = []
     loop = asyncio.get_running_loop()
 
     def on_signal(number: int) -> None:
@@ -58,12 +61,31 @@ async def _with_signals(main: Callable[[asyncio.Event], Coroutine[Any, Any, int]
         logger.info("%s: closing", signal.Signals(number).name)
         stop.set()
 
+    def on_warning(number: int) -> None:
+        # Some systems send it twice at one moment: the second one is no reason to hurry.
+        if not stop.is_set():
+            logger.info("%s: closing, as the batch system is about to end the job", signal.Signals(number).name)
+            warned.append(number)
+            stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)
     # A logout or a batch system's warning is no reason to end.  Not SIG_IGN: children inherit it.
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         loop.add_signal_handler(number, _shrug, number)
-    return await main(stop)
+    for warning in _end_signals():
+        loop.add_signal_handler(warning, on_warning, warning)
+    code = await main(stop)
+    return 128 + warned[0] if warned and not code else code
+
+
+def _end_signals() -> list[int]:
+    """The signals of the variable; a jobscript sets it for all that runs in its job."""
+    names = os.environ.get(END_SIGNALS, "").split()
+    known = {"USR1": signal.SIGUSR1, "USR2": signal.SIGUSR2, "HUP": signal.SIGHUP}
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"{END_SIGNALS}={' '.join(names)}: {unknown[0]!r} is none of {', '.join(known)}")
+    return [known[name] for name in names]
 
 
 def _shrug(number: int) -> None:

@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -102,11 +103,13 @@ class FakeBatch:
         """Make the folder and executables named ``programs``, played by ``main(name, folder)`` of ``module``.
 
         ``options``: ``runs`` (jobs are processes), ``slots`` (jobs that run at a time), ``start_after_s``, ``node``,
-        ``kill_wait_s`` (from TERM to KILL), and those that the face knows.  Jobs end when this process does.
+        ``kill_wait_s`` (from ``end_signal``, SIGTERM, to KILL), and those that the face knows.  Jobs end when this
+        process does.
         """
         batch = cls(folder)
         batch.programs.mkdir(parents=True)
         defaults = {"runs": False, "slots": 1000, "start_after_s": 0.0, "node": "node1", "kill_wait_s": 2.0}
+        defaults["end_signal"] = signal.SIGTERM
         state = {"options": {**defaults, **options}, "owner": os.getpid(), "next": 1, "jobs": {}, "faults": []}
         (folder / "state.json").write_text(json.dumps(state))
         root = Path(__file__).resolve().parents[2]

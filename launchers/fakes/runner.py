@@ -60,7 +60,7 @@ class _Runner:
                     if entry["array"] == self.array:
                         self._start(entry, memory["options"])
                 for entry in mine:
-                    self._look_after(entry, memory["options"]["kill_wait_s"])
+                    self._look_after(entry, memory["options"])
                 self._reap_forgotten({entry["id"] for entry in mine})
                 if not self.children and not any(entry["state"] == PENDING for entry in mine):
                     return
@@ -85,7 +85,7 @@ class _Runner:
         self.children[entry["id"]] = child
         entry.update(state=RUNNING, reason="", pid=child.pid)
 
-    def _look_after(self, entry: dict[str, Any], kill_wait_s: float) -> None:
+    def _look_after(self, entry: dict[str, Any], options: dict[str, Any]) -> None:
         child = self.children.get(entry["id"])
         if child is None:
             return
@@ -96,12 +96,12 @@ class _Runner:
             if not entry["forced"]:
                 _note_end(entry, child.returncode)
         elif entry["state"] not in (RUNNING, PENDING):
-            # Cancelled, or ended by the order of a test: first a polite signal to the script, as SLURM does.
+            # Cancelled, or ended by the order of a test: first a polite signal to the script.
             now_s = time.time()
             if not entry["kill_s"]:
-                entry["kill_s"] = now_s + kill_wait_s
+                entry["kill_s"] = now_s + options["kill_wait_s"]
                 child.send_signal(signal.SIGCONT)
-                child.terminate()
+                child.send_signal(options["end_signal"])
             elif now_s > entry["kill_s"]:
                 _kill_session(child.pid)
 

@@ -9,7 +9,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 BED_USER=${BED_USER:-beduser}
 BED_NODES=${BED_NODES:-4}
 export BED_HEAD=10.77.0.254
-export BED_DIR=/opt/dlaunch-bed
+export BED_DIR=${BED_DIR:-/opt/dlaunch-bed}
 
 log() { printf '[%s] %s\n' "${0##*/}" "$*" >&2; }
 

@@ -1,6 +1,15 @@
 #!/bin/bash
-# netns-down.sh: remove what netns-up.sh made.  Take the batch systems in the namespaces down first.
+# netns-down.sh [--if-unused]: remove what netns-up.sh made.  Take the batch systems in the namespaces down first;
+# with --if-unused nothing happens while a process of one is left.
 . "$(dirname "$0")/common.sh"
+if [ "${1:-}" = --if-unused ]; then
+    for file in /run/netns/hpc[0-9]*; do
+        if [ -e "$file" ] && [ -n "$(ip netns pids "${file##*/}" 2>/dev/null)" ]; then
+            log "${file##*/} is in use: the namespaces stay"
+            exit 0
+        fi
+    done
+fi
 for file in /run/netns/hpc[0-9]*; do
     [ -e "$file" ] || continue
     host=${file##*/}

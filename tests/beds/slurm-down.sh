@@ -1,6 +1,6 @@
 #!/bin/bash
 # slurm-down.sh [--only-slurm] [--purge]: cancel all jobs, stop slurmd, slurmctld and munged and remove the
-# namespaces.  --only-slurm leaves munged and the namespaces; --purge forgets jobs and logs (the next id is 1).
+# namespaces if nothing else uses them.  --only-slurm leaves munged and the namespaces; --purge forgets jobs and logs (the next id is 1).
 . "$(dirname "$0")/common.sh"
 shopt -s nullglob
 
@@ -24,7 +24,7 @@ case " $* " in
 *" --only-slurm "*) ;;
 *)
     end_pidfile /run/munge/munged.pid munged
-    "$(dirname "$0")/netns-down.sh"
+    "$(dirname "$0")/netns-down.sh" --if-unused
     ;;
 esac
 log "down"

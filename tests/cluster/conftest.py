@@ -1,4 +1,4 @@
-"""The cluster ring: one real SLURM for all its tests."""
+"""The cluster ring: one real system of each kind for all its tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.beds.slurm import BedError, SlurmBed, slurm_bed
+from tests.beds.hosts import BedError
+from tests.beds.sge import SgeBed, sge_bed
+from tests.beds.slurm import SlurmBed, slurm_bed
+from tests.beds.ssh import SshBed, ssh_bed
 
 HERE = Path(__file__).parent
 
@@ -31,9 +34,39 @@ def slurm() -> Iterator[SlurmBed]:
         yield bed
 
 
+@pytest.fixture(scope="session")
+def sge() -> Iterator[SgeBed]:
+    """A real Grid Engine, used as a normal user (see SgeBed); at the end nothing may be left on it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            bed = stack.enter_context(sge_bed())
+        except BedError as error:
+            pytest.fail(f"the Grid Engine bed cannot be brought up: {error}", pytrace=False)
+        yield bed
+
+
+@pytest.fixture(scope="session")
+def ssh() -> Iterator[SshBed]:
+    """Real sshds, used as a normal user (see SshBed); at the end nothing may be left on any host."""
+    with contextlib.ExitStack() as stack:
+        try:
+            bed = stack.enter_context(ssh_bed())
+        except BedError as error:
+            pytest.fail(f"the ssh bed cannot be brought up: {error}", pytrace=False)
+        yield bed
+
+
 @pytest.fixture
 def workdir(slurm: SlurmBed) -> Iterator[Path]:
     """A new folder that the normal user owns and every node sees."""
     path = Path(slurm.run(["mktemp", "-d", "-p", slurm.home]).stdout.strip())
     yield path
     slurm.run(["rm", "-rf", path])
+
+
+@pytest.fixture
+def sge_workdir(sge: SgeBed) -> Iterator[Path]:
+    """The same, for the tests on Grid Engine."""
+    path = Path(sge.run(["mktemp", "-d", "-p", sge.home]).stdout.strip())
+    yield path
+    sge.run(["rm", "-rf", path])

@@ -1,4 +1,4 @@
-"""The launcher contract on the real SLURM, as its normal user."""
+"""The launcher contract on the real systems, as their normal user."""
 
 from __future__ import annotations
 
@@ -9,31 +9,39 @@ from pathlib import Path
 
 import pytest
 
-from launchers.protocol import Command, Output
+from launchers.protocol import Command, Output, Plugin
+from launchers.sge import SgePlugin
 from launchers.slurm import SlurmPlugin
 from launchers.testing import QUESTIONS, Bed, check_command
+from tests.beds.hosts import HostsBed
+from tests.beds.sge import SgeBed
 from tests.beds.slurm import SlurmBed
 
 NO_CONTROLLER_PORT = 1
 
 
-class RealSlurmBed(Bed):
+class RealBed(Bed):
     """The commands run on the bed as its user; an outage is a configuration that leads nowhere."""
 
-    def __init__(self, slurm: SlurmBed, folder: Path) -> None:
-        super().__init__(SlurmPlugin(), folder, refused={"queue": "nope"}, timeout_s=60.0)
-        self.slurm = slurm
+    def __init__(self, plugin: Plugin, hosts: HostsBed, folder: Path) -> None:
+        super().__init__(plugin, folder, refused={"queue": "nope"}, timeout_s=60.0)
+        self.hosts = hosts
         self.env = {}
 
     def run(self, command: Command) -> Output:
         check_command(command)
         env = {**self.env, **command.env}
-        done = self.slurm.run(command.argv, env=env, input=command.stdin, timeout_s=command.timeout_s, check=False)
+        done = self.hosts.run(command.argv, env=env, input=command.stdin, timeout_s=command.timeout_s, check=False)
         return Output(command.argv, done.returncode, done.stdout, done.stderr)
 
     def make_folder(self, name: str) -> Path:
-        self.slurm.run(["mkdir", self.folder / name])
+        self.hosts.run(["mkdir", self.folder / name])
         return self.folder / name
+
+
+class RealSlurmBed(RealBed):
+    def __init__(self, slurm: SlurmBed, folder: Path) -> None:
+        super().__init__(SlurmPlugin(), slurm, folder)
 
     @contextlib.contextmanager
     def outage(self) -> Iterator[bool]:
@@ -42,7 +50,7 @@ class RealSlurmBed(Bed):
         lines = [line for line in Path(path).read_text().splitlines() if not line.startswith("SlurmctldPort")]
         text = "\n".join([*lines, f"SlurmctldPort={NO_CONTROLLER_PORT}", ""])
         lost = self.folder / "lost.conf"
-        self.slurm.run(["tee", lost], input=text)
+        self.hosts.run(["tee", lost], input=text)
         self.env = {"SLURM_CONF": str(lost)}
         try:
             yield True
@@ -50,7 +58,26 @@ class RealSlurmBed(Bed):
             self.env = {}
 
 
+class RealSgeBed(RealBed):
+    def __init__(self, sge: SgeBed, folder: Path) -> None:
+        super().__init__(SgePlugin(), sge, folder)
+
+    @contextlib.contextmanager
+    def outage(self) -> Iterator[bool]:
+        self.env = {"SGE_QMASTER_PORT": str(NO_CONTROLLER_PORT)}
+        try:
+            yield True
+        finally:
+            self.env = {}
+
+
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.__name__)
-def test_contract(question, slurm, workdir):
+def test_contract_on_slurm(question, slurm, workdir):
     with RealSlurmBed(slurm, workdir) as bed:
+        question(bed)
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.__name__)
+def test_contract_on_sge(question, sge, sge_workdir):
+    with RealSgeBed(sge, sge_workdir) as bed:
         question(bed)

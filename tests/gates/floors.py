@@ -31,6 +31,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("distributed/*/events.py", "words"),
     ("distributed/*/actions.py", "words"),
     ("launchers/errors.py", "words"),
+    ("launchers/hosts.py", "words"),
     ("launchers/jobs.py", "words"),
     ("launchers/events.py", "words"),
     ("launchers/actions.py", "words"),
@@ -65,6 +66,10 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("launchers/protocol.py", "logic"),
     ("launchers/slurm.py", "logic"),
     ("launchers/local.py", "logic"),
+    ("launchers/pbs.py", "logic"),
+    ("launchers/torque.py", "logic"),
+    ("launchers/ssh.py", "logic"),
+    ("launchers/sge.py", "logic"),
     ("jobscripts/*", "logic"),
     # I/O
     ("distributed/capacity.py", "io"),
@@ -99,6 +104,8 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("launchers/session.py", "edges"),
     ("launchers/doors.py", "edges"),
     ("launchers/spawn.py", "edges"),
+    ("launchers/keeper.py", "io"),
+    ("launchers/remote.py", "io"),
     ("launchers/testing.py", "edges"),
     ("launchers/fakes/*", "edges"),
 )

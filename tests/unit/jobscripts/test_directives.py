@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobscripts.directives import canonical_option, drop_overridden, find_option, normalise
+from jobscripts.directives import canonical_option, canonical_options, drop_overridden, find_option, normalise
 from launchers.slurm_words import ALIASES
 
 PREFIX = "#SBATCH"
@@ -57,6 +57,26 @@ def test_a_directive_is_one_line(line):
 )
 def test_every_spelling_leads_to_one_option(text, option):
     assert canonical_option(text, ALIASES) == option
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("-l time=60", ("-l time",)),
+        ("-l time=60,vmem=1G, soft=2", ("-l time", "-l memory", "-l soft")),
+        ("-ltime=60", ("-l time",)),
+        ("-l", ("-l *",)),
+        ("-q fast", ("-q",)),
+    ],
+)
+def test_a_resource_is_an_option_of_its_own(text, options):
+    assert canonical_options(text, {"-l": "-l *", "-l vmem": "-l memory"}) == options
+
+
+def test_only_the_resources_that_the_user_asks_for_are_dropped():
+    script = "#$ -l time=60\n#$ -l vmem=1G\n#$ -l ssd=1,time=99\n"
+    left = drop_overridden(script, "#$", ["-l ssd=1,time=99"], {"-l": "-l *"})
+    assert left == "#$ -l vmem=1G\n#$ -l ssd=1,time=99\n"
 
 
 def test_a_short_option_that_only_looks_like_a_value_of_another_stays():

@@ -51,9 +51,13 @@ def test_nothing_in_a_script_is_a_secret():
 @cache
 def run(case: str) -> tuple[list[str], dict[str, str]]:
     """Run a script up to its ``exec``; return the words of that and the environment."""
-    show = 'module() { :; }; exec() { printf "%s\\0" "$@"; printf "\\1\\0"; env -0; exit; }; . "$1"'
+    show = (
+        'module() { :; }; exec() { printf "%s\\0" "$@"; printf "\\1\\0"; env -0; exit; }; . <(grep -v "^exec >>" "$1")'
+    )
     env = {"PATH": os.environ["PATH"], "SLURM_ARRAY_JOB_ID": "77", "SLURM_ARRAY_TASK_ID": "3", "USER": "ada"}
-    if case.startswith("local"):
+    env |= {"JOB_ID": "77", "SGE_TASK_ID": "3"}
+    env |= {"PBS_JOBID": "77[3].server", "PBS_ARRAYID": "3", "PBS_ARRAY_INDEX": "3"}
+    if case.startswith(("local", "ssh")):
         env["DLAUNCH_ARRAY_INDEX"] = "3"
     done = subprocess.run(["bash", "-c", show, "_", path_of(case)], env=env, capture_output=True, text=True, check=True)
     words, _, rest = done.stdout.partition("\1\0")
@@ -78,6 +82,11 @@ def test_dworker_understands_its_command_line(case):
     assert env["DLAUNCH_ARRAY_INDEX"] == "3"
     if case.startswith("slurm"):
         assert told["job_id"] == "77_3"
+    if case.startswith("sge"):
+        assert told["job_id"] == "77.3"
+        assert env["DLAUNCH_END_SIGNALS"] == "USR2"
+    if case.startswith(("torque", "pbs")):
+        assert told["job_id"] == "77[3].server"
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if CASES[case].env])
@@ -95,7 +104,14 @@ def test_the_users_own_lines_come_first():
 
 
 @pytest.mark.parametrize(
-    ("case", "hint"), [("slurm-plain", "sbatch --array=1-N"), ("local-plain", "number of the worker")]
+    ("case", "hint"),
+    [
+        ("slurm-plain", "sbatch --array=1-N"),
+        ("torque-plain", "qsub -t 1-N"),
+        ("pbs-full", "qsub -J 1-N"),
+        ("sge-plain", "qsub -t 1-N"),
+        ("local-plain", "number of the worker"),
+    ],
 )
 def test_a_script_that_was_started_the_wrong_way_says_so(case, hint):
     done = subprocess.run(
@@ -120,4 +136,4 @@ def test_a_users_directive_wins_over_ours():
 def test_directives_come_before_the_first_command():
     for case in CASES:
         body = rendered(case).partition("\n\n")[2]
-        assert "#SBATCH" not in body
+        assert not re.search("#SBATCH|#PBS", body)

@@ -6,10 +6,10 @@ import time
 import psutil
 import pytest
 
-from launchers.commands import check_programs, environment_for, run
-from launchers.errors import CommandError, ProgramMissingError
+from launchers.commands import check_programs, check_system, environment_for, run
+from launchers.errors import CommandError, ProgramMissingError, WrongSystemError
 from launchers.local import LocalPlugin
-from launchers.protocol import Command
+from launchers.protocol import Command, Output
 from tests.aio import run_async, until_sync
 
 
@@ -75,3 +75,27 @@ def test_variables_are_dropped_by_name_and_beginning_but_not_the_kept(monkeypatc
 def test_a_ctrl_c_does_not_reach_a_command():
     output = run_async(run(python("import os; print(os.getsid(0) == os.getpid())")))
     assert output.stdout == "True\n"
+
+
+class Foreign(LocalPlugin):
+    """A plugin that asks whose programs these are."""
+
+    program = (sys.executable, "-c", "print('version 7')")
+
+    def inspect_command(self) -> Command:
+        return Command(self.program)
+
+    def parse_inspection(self, output: Output) -> str:
+        return f"this is {output.stdout.strip()}: use something else" if "7" in output.stdout else ""
+
+
+def test_programs_of_another_system_are_refused(monkeypatch):
+    run_async(check_system(LocalPlugin()))
+    plugin = Foreign()
+    with pytest.raises(WrongSystemError, match="this is version 7: use something else") as caught:
+        run_async(check_system(plugin))
+    assert (caught.value.exit_code, caught.value.program) == (127, sys.executable)
+    monkeypatch.setattr(Foreign, "program", (sys.executable, "-c", "print('version 8')"))
+    run_async(check_system(plugin))
+    monkeypatch.setattr(Foreign, "program", ("no-such-program",))
+    run_async(check_system(plugin))

@@ -5,6 +5,9 @@ import pytest
 from distributed.errors import ConfigError
 from launchers import config
 from launchers.config import config_files, resolve_values, user_folder
+from launchers.options import Option, build_settings
+
+OWN = (Option("pe", str, "NAME", "Its own.", default="smp"), Option("room", int, "N", "Its own."))
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def files(monkeypatch, tmp_path):
 
 
 def resolve(system="slurm", **given):
-    return resolve_values(system, given, ["slurm", "local"])
+    return resolve_values(system, given, {"slurm": (), "local": (), "mine": OWN})
 
 
 def test_without_files_there_are_only_defaults(files):
@@ -51,6 +54,24 @@ def test_later_ones_win(files):
     assert resolve("local")["nthreads"].parsed == 9
 
 
+def test_a_plugin_has_options_of_its_own(files):
+    site, _ = files(site="[mine]\nroom = 3\n")
+    values = resolve("mine")
+    assert (values["room"].parsed, values["room"].origin) == (3, f"{site} [mine]")
+    assert values["pe"].parsed == "smp"
+    settings = build_settings({key: value.parsed for key, value in resolve("mine", n="2", pe="shm").items()})
+    assert settings.own == {"pe": "shm", "room": 3}
+    assert "room" not in resolve("slurm")
+
+
+def test_they_are_nobody_elses(files):
+    with pytest.raises(ConfigError, match="there is no option 'room'"):
+        resolve("slurm", room="3")
+    files(user="[slurm]\nroom = 3\n")
+    with pytest.raises(ConfigError, match="there is no option 'room'"):
+        resolve("mine")
+
+
 def test_the_users_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert user_folder() == tmp_path / "dlaunch"
@@ -63,7 +84,7 @@ def test_the_users_folder_follows_the_environment(monkeypatch, tmp_path):
     ("text", "said"),
     [
         ('[slurm]\nquue = "x"', r"no option 'quue' \(in .*config.toml \[slurm\]\); did you mean 'queue'"),
-        ('[slrum]\nqueue = "x"', r"there is no block \[slrum\]; use \[defaults\], \[local\], \[slurm\]"),
+        ('[slrum]\nqueue = "x"', r"there is no block \[slrum\]; use \[defaults\], \[local\], \[mine\], \[slurm\]"),
         ("nthreads = 2", "nthreads is not a block|no block"),
         ("[slurm]\nnthreads = ", "not a TOML file"),
         ('[local]\nwalltime = "30"', "30 is ambiguous"),

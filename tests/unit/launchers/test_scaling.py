@@ -461,3 +461,43 @@ def test_stopping_while_a_batch_system_is_down(k):
         else:
             actions = drive.sleep()
     assert sum("cancelling failed" in said.text for said in drive.said) == k
+
+
+# -- stuck in the queue ------------------------------------------------------------------
+
+STUCK = JobStatus(JobState.STUCK, "Eqw")
+
+
+def test_a_stuck_job_is_asked_about_and_cleared_away():
+    drive = Drive(2)
+    assert drive.poll(J1_1=STUCK, J1_2=PENDING) == [Inquire(((1, "J1_1"),))]
+    why = JobStatus(JobState.STUCK, "Eqw", explanation="no such shell")
+    assert drive.do(events.Inquired, {1: why}) == [Cancel(("J1_1",))]
+    assert drive.machine.slots[1].phase is Phase.WANTED
+    assert drive.machine.progress.jobs == 1
+
+
+@pytest.mark.parametrize("answer", [JobStatus(JobState.GONE), FAILED, CANCELLED])
+def test_it_is_cleared_away_whatever_else_is_known_of_it(answer):
+    drive = Drive(1)
+    drive.poll(J1_1=STUCK)
+    assert drive.do(events.Inquired, {1: answer}) == [Cancel(("J1_1",))]
+    assert drive.machine.slots[1].phase is Phase.WANTED
+
+
+def test_jobs_that_are_always_stuck_are_given_up_with_their_reasons():
+    drive = Drive(3)
+    drive.poll(J1_1=STUCK, J1_2=STUCK, J1_3=STUCK)
+    cancelled = drive.do(events.Inquired, {1: STUCK, 2: STUCK, 3: STUCK})
+    assert cancelled == [Cancel(("J1_1", "J1_2", "J1_3"))]
+    assert isinstance(drive.said[-1], GiveUp)
+    assert [status for _, _, status in drive.said[-1].failures] == [STUCK] * 3
+
+
+def test_a_stuck_job_is_not_asked_about_while_all_is_cancelled():
+    drive = Drive(1)
+    drive.do(events.StopWanted, False)
+    drive.do(events.Cancelled)
+    assert drive.poll(J1_1=STUCK) == []
+    drive.poll()
+    assert drive.machine.stopped

@@ -1,0 +1,57 @@
+"""Real sshds on this machine: brought up, used as a normal user, taken down and looked after."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from collections.abc import Iterator
+
+import psutil
+
+from tests.beds.hosts import HostsBed, brought_up, script
+
+__all__ = ["SshBed", "ssh_bed"]
+
+_LOOPBACK = os.environ.get("SSH_NETNS") == "0"
+
+
+class SshBed(HostsBed):
+    """An sshd on each of four nodes; with SSH_NETNS=0 on 127.0.0.1 to 127.0.0.4 of this machine.
+
+    ``guest`` is an account with another home folder, which cannot read the normal user's files.
+    """
+
+    head = "127.0.0.1" if _LOOPBACK else HostsBed.head
+    nodes = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4") if _LOOPBACK else HostsBed.nodes
+    addresses = nodes if _LOOPBACK else ("10.77.0.1", "10.77.0.2", "10.77.0.3", "10.77.0.4")
+    down = "127.0.0.9" if _LOOPBACK else "10.77.0.99"
+    guest = f"{HostsBed.user}-guest"
+
+    def processes(self) -> list[psutil.Process]:
+        uid = pwd.getpwnam(self.guest).pw_uid
+        theirs = [p for p in psutil.process_iter(["uids", "status"]) if p.info["uids"] and p.info["uids"].real == uid]
+        return [*super().processes(), *(p for p in theirs if p.info["status"] != psutil.STATUS_ZOMBIE)]
+
+    def queued(self) -> list[str]:
+        return []
+
+    def cancel_all(self) -> None:
+        pass
+
+    @contextlib.contextmanager
+    def without(self, *nodes: str) -> Iterator[None]:
+        """The sshds of these nodes (not on loopback) are down."""
+        script("sshd-down.sh", *nodes, timeout_s=60.0)
+        try:
+            yield
+        finally:
+            script("sshd-up.sh", timeout_s=60.0)
+
+
+@contextlib.contextmanager
+def ssh_bed() -> Iterator[SshBed]:
+    """Bring the sshds up; at the end prove that nothing is left, take them down.  Raises BedError if it cannot."""
+    bed = SshBed()
+    with brought_up(bed, "sshd-up.sh", "sshd-down.sh"):
+        yield bed

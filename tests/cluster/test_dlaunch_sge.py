@@ -1,0 +1,268 @@
+"""``dlaunch sge`` on a real Grid Engine, as a normal user on the head node."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.aio import until_sync
+
+MAP = """
+import sys
+from distributed import Client
+with Client(*sys.argv[1:]) as client:
+    print(sum(client.gather(client.map(lambda x: x * x, range(10_000)))))
+"""
+MAP_BODY = """
+print(sum(c.gather(c.map(lambda x: x * x, range(10_000)))))
+print(len(c.ncores()))
+c.close()
+"""
+SUM_OF_SQUARES = str(sum(x * x for x in range(10_000)))
+
+
+class Run:
+    """A ``dlaunch`` that runs: its process, and what it has printed so far."""
+
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        self.process = process
+        self.folder = folder
+
+    @property
+    def stdout(self) -> str:
+        return (self.folder / "stdout").read_text()
+
+    @property
+    def stderr(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+    def until_said(self, text: str, timeout_s: float = 60.0) -> None:
+        def said() -> bool:
+            if text in self.stdout + self.stderr:
+                return True
+            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.stdout}\n{self.stderr}"
+            return False
+
+        try:
+            until_sync(said, timeout_s)
+        except AssertionError as error:
+            raise AssertionError(f"{text!r} was not said:\n{self.stdout}\n{self.stderr}") from error
+
+    def interrupt(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=60)
+
+
+@pytest.fixture
+def dlaunch(sge, tmp_path_factory):
+    """``dlaunch(*arguments)``: start it as the normal user; nothing of it may be left at the end."""
+    runs = []
+
+    def start(*arguments: str, **kw: object) -> Run:
+        folder = tmp_path_factory.mktemp("dlaunch")
+        with (folder / "stdout").open("w") as out, (folder / "stderr").open("w") as err:
+            process = sge.popen(["dlaunch", "sge", "--host", sge.head, *arguments], stdout=out, stderr=err, **kw)
+        runs.append(Run(process, folder))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        # A failed test must not leave its jobs to the next one.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.process.terminate()
+            run.process.wait(timeout=30)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.process.pid, signal.SIGKILL)
+        run.process.wait()
+
+
+def folders(sge) -> str:
+    return sge.run(["find", ".dlaunch", "-mindepth", "1", "-maxdepth", "1", "-type", "d"], check=False).stdout
+
+
+def test_many_workers_do_ten_thousand_tasks_and_leave_nothing(sge, dlaunch):
+    n = "16" if os.environ.get("SGE_NETNS") == "0" else "64"
+    run = dlaunch("-n", n, "--name", "big", "--wait", "all")
+    run.until_said(f"{n} workers are there", timeout_s=90)
+    rows = sge.qstat()
+    assert {row[1] for row in rows} == {"r"}
+    assert len({row[0] for row in rows}) == 1, "one array, one submission"
+    assert run.stderr.count(f"submitted {n} jobs:") == 1
+    done = sge.run(["python", "-c", f"from distributed import Client\nc = Client(cluster='big')\n{MAP_BODY}"])
+    assert done.stdout.split() == [SUM_OF_SQUARES, n]
+    assert run.interrupt() == 0
+    assert sge.qstat() == []
+    sge.assert_clean()
+    assert "big" not in folders(sge)
+
+
+def test_a_command_finds_the_cluster_and_gives_its_exit_code(sge, dlaunch, sge_workdir):
+    script = sge_workdir / "script.py"
+    sge.run(["tee", script], input=f"{MAP}\nsys.exit(9)\n")
+    run = dlaunch("-n", "4", "--wait", "all", "--", "python", str(script), cwd=sge_workdir)
+    assert run.process.wait(timeout=90) == 9, run.stderr
+    assert run.stdout.split() == [SUM_OF_SQUARES]
+    sge.assert_clean()
+
+
+def test_an_unknown_queue_is_told_in_grid_engines_words_with_the_line(sge, dlaunch):
+    run = dlaunch("-n", "2", "--queue", "nowhere.q")
+    assert run.process.wait(timeout=60) == 5
+    assert 'job requests unknown queue "nowhere.q"' in run.stderr
+    assert "#$ -q nowhere.q" in run.stderr
+    sge.assert_clean()
+
+
+def test_jobs_that_die_before_the_worker_are_explained(sge, dlaunch):
+    run = dlaunch("-n", "4", "--prologue", "echo no such module >&2; exit 7")
+    assert run.process.wait(timeout=90) == 4
+    assert "with exit code 7" in run.stderr
+    assert "  no such module" in run.stderr
+    sge.assert_clean()
+
+
+def test_jobs_in_error_state_are_told_with_the_reason_and_cleared_away(sge, dlaunch):
+    run = dlaunch("-n", "3", "--directive", "-S /no/such/shell")
+    assert run.process.wait(timeout=90) == 4
+    assert 'stuck (unable to find shell "/no/such/shell")' in run.stderr
+    assert sge.qstat() == []
+    sge.assert_clean()
+
+
+def test_waiting_jobs_are_shown_with_the_reason_and_cancelled(sge, dlaunch):
+    run = dlaunch("-n", "3", "--directive=-h")
+    run.until_said("3 pending (hqw: held: qrls JOB lets it go")
+    assert run.interrupt() == 0
+    assert sge.qstat() == []
+    sge.assert_clean()
+
+
+def test_waiting_in_vain_ends_by_its_own_exit_code(sge, dlaunch):
+    run = dlaunch("-n", "2", "--directive=-h", "--wait", "1", "--wait-timeout", "3s")
+    assert run.process.wait(timeout=60) == 6
+    gave_up = next(line for line in run.stderr.splitlines() if "gave up waiting" in line)
+    assert "0 of 1 workers are there after 3 s; 2 jobs wait in the queue (hqw: held" in gave_up
+    sge.assert_clean()
+
+
+def kill_job(sge, worker: str) -> None:
+    """Kill all processes of a job at once, so that nobody can say goodbye."""
+    for process in sge.processes():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if worker in process.cmdline():
+                process.kill()
+
+
+def test_a_dead_worker_comes_back_and_a_cancelled_job_does_not(sge, dlaunch):
+    run = dlaunch("-n", "3", "--name", "phoenix", "--wait", "all")
+    run.until_said("3 workers are there")
+    job = sge.qstat()[0][0]
+    kill_job(sge, "phoenix.1")
+    run.until_said("it is submitted again in")
+    until_sync(lambda: len(sge.qstat()) == 3 and len({row[0] for row in sge.qstat()}) == 2, 60.0)
+    run.until_said("3 running, 3 of 3 workers registered")
+    sge.run(["qdel", f"{job}.2"])
+    run.until_said("somebody cancelled the job")
+    # It said goodbye when it was warned, and was not killed.
+    assert sge.ending(job, 2) == (0, 140)
+    assert run.interrupt() == 0
+    sge.assert_clean()
+
+
+def test_walltime_ends_a_worker_after_its_goodbye(sge, dlaunch):
+    run = dlaunch("-n", "1", "--name", "short", "--wait", "all", "--walltime", "4s")
+    run.until_said("1 workers are there")
+    job = sge.qstat()[0][0]
+    run.until_said("timeout on", timeout_s=60)
+    assert sge.ending(job, 1)[0] == 37
+    assert run.interrupt() == 0
+    sge.assert_clean()
+
+
+def test_what_a_killed_launcher_left_is_cleaned_up_by_stop(sge, dlaunch):
+    run = dlaunch("-n", "2", "--name", "orphan", "--wait", "all")
+    run.until_said("2 workers are there")
+    run.process.kill()
+    run.process.wait()
+    until_sync(lambda: "dead" in sge.run(["dlaunch", "list"]).stdout, 30.0, what="the cluster to be listed as dead")
+    assert "cleaned up" in sge.run(["dlaunch", "stop", "orphan"]).stdout
+    sge.assert_clean()
+    assert "orphan" not in folders(sge)
+
+
+def test_stop_ends_a_cluster_from_another_shell(sge, dlaunch):
+    run = dlaunch("-n", "2", "--name", "other", "--wait", "all")
+    run.until_said("2 workers are there")
+    assert sge.run(["dlaunch", "stop", "other"]).stdout == "other has ended\n"
+    assert run.process.wait(timeout=20) == 0
+    sge.assert_clean()
+
+
+def test_variables_of_a_job_around_us_do_not_leak(sge, dlaunch):
+    around = {"JOB_ID": "1", "SGE_TASK_ID": "99", "NSLOTS": "31", "PE": "mpi", "DLAUNCH_ARRAY_INDEX": "7"}
+    run = dlaunch("-n", "2", "--name", "inner", "--wait", "all", env=around)
+    run.until_said("2 workers are there")
+    assert sorted(row[3] for row in sge.qstat()) == ["1", "2"]
+    assert run.interrupt() == 0
+    sge.assert_clean()
+
+
+def test_hostile_paths_and_several_workers_per_job(sge, dlaunch, sge_workdir):
+    logs = sge_workdir / "l %j $HOME 'q' \"d\""
+    run = dlaunch(
+        *("-n", "4", "--workers-per-job", "2", "--nthreads", "2", "--name", "2odd", "--wait", "all"),
+        *("--log-dir", str(logs), "--env", "ODD=a 'b' $c", "--walltime", "1h", "--mem", "100MB"),
+    )
+    run.until_said("4 workers are there")
+    code = (
+        "import os; from distributed import Client; c = Client(cluster='2odd');"
+        "print(sorted(c.ncores().values()), c.submit(os.getenv, 'ODD').result()); c.close()"
+    )
+    assert sge.run(["python", "-c", code]).stdout == "[2, 2, 2, 2] a 'b' $c\n"
+    assert sge.run(["ls", str(logs)]).stdout.split() == ["2odd.1.log", "2odd.2.log"]
+    assert {row[2].partition("@")[0] for row in sge.qstat()} == {"main.q"}
+    assert run.interrupt() == 0
+    sge.assert_clean()
+
+
+def test_the_python_twin(sge):
+    code = f"""
+from distributed import Client
+from launchers import Sge
+with Sge(n=4, queue="main.q", host={sge.head!r}, pe="smp") as cluster:
+    assert cluster.wait_for_workers(4, timeout_s=60) == 4
+    c = Client(cluster)
+    {MAP_BODY.strip().replace(chr(10), chr(10) + "    ")}
+    cluster.scale(2)
+"""
+    done = sge.run(["python", "-W", "error", "-c", code], timeout_s=120)
+    assert done.stdout.split() == [SUM_OF_SQUARES, "4"]
+    sge.assert_clean()
+
+
+def test_a_script_submitted_by_hand_joins_a_scheduler_started_by_hand(sge, sge_workdir):
+    shown = sge.run(["dlaunch", "sge", "-n", "3", "--name", "hand", "--log-dir", sge_workdir, "--dry-run"]).stdout
+    start = ["dscheduler", "--host", sge.head, "--port", "0", "--cluster", "hand"]
+    with sge.popen(start) as scheduler:
+        try:
+            assert "Start scheduler at" in scheduler.stdout.readline()
+            job = sge.run(["qsub", "-terse", "-t", "1-4"], input=shown).stdout.partition(".")[0]
+            code = (
+                "from distributed import Client; c = Client(cluster='hand');"
+                "import time; deadline = time.time() + 30\n"
+                "while len(c.ncores()) < 4 and time.time() < deadline: time.sleep(0.1)\n"
+                "print(sum(c.gather(c.map(abs, range(100)))), len(c.ncores())); c.close()"
+            )
+            assert sge.run(["python", "-c", code]).stdout.split() == ["4950", "4"]
+            sge.run(["qdel", job])
+            until_sync(lambda: sge.qstat() == [], 30.0)
+        finally:
+            scheduler.terminate()
+            scheduler.communicate(timeout=20)
+    sge.assert_clean()
