@@ -177,7 +177,6 @@ def test_closing_fails_what_is_under_way_and_what_comes():
         for call in (under_way, waiting, asyncio.ensure_future(pool.request(daemon.address, "ping"))):
             with pytest.raises(ConnectionClosedError):
                 await asyncio.wait_for(call, 5)
-        await until(lambda: not daemon._connections or daemon._connections == set())
 
     with_pool(test, limit=1)
 
