@@ -248,6 +248,8 @@ class _Run:
         self.child = None
         if code:
             session.launcher.trouble_seen = True
+        if self.stop.is_set() and session.launcher.progress.jobs:
+            self.printer.tell("cancelling the jobs; another Ctrl-C does not wait for the batch system", False)
         await session.close("the command has ended" if self.command else "told to end")
         self.printer.finish()
         if left := session.launcher.left:

@@ -106,7 +106,7 @@ def _worker_command(settings: Settings, folder: ClusterFolder) -> tuple[Word, ..
         words += ["--nprocs", str(settings.workers_per_job)]
     if settings.mem is not None:
         words += ["--memory-limit", str(settings.mem // settings.workers_per_job)]
-    words += ["--death-timeout", f"{settings.death_timeout:g}s"]
+    words += ["--death-timeout", f"{settings.death_timeout:.12g}s"]
     words += ["--job-id", (Variable.JOB_ID,)]
     return tuple(words)
 

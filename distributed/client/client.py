@@ -29,11 +29,12 @@ from distributed.client.table import KeyState, exception_of
 from distributed.client.waiting import ALL_COMPLETED, FIRST_EXCEPTION, block, unblock
 from distributed.errors import RequestTimeoutError
 from distributed.messages import Payload, TaskOptions, TaskSpec
-from distributed.wire.payload import dumps, dumps_call, loads
+from distributed.wire.payload import dumps, dumps_call, loads, payload_nbytes
 
 __all__ = ["Client", "CompatibleExecutor", "Executor"]
 
 _CALLS_PER_BATCH: Final = 2000
+_LARGEST_DIGESTED: Final = 2**20
 
 
 class Client(Connecting, Control):
@@ -252,8 +253,8 @@ class Client(Connecting, Control):
         else one.
 
         A dict's keys (strings) are the keys on the cluster.  Items go round robin by threads, or
-        with ``broadcast`` to all workers (or all named ones).  With ``hash`` equal data have equal
-        keys and travel once.
+        with ``broadcast`` to all workers (or all named ones).  With ``hash`` equal data of up to 1 MiB
+        have equal keys and travel once.
 
         Raises NoWorkersError if there is no such worker within the client's ``timeout_s``.
         """
@@ -288,7 +289,9 @@ class Client(Connecting, Control):
 
     def _data_keys(self, items: list[Any], payloads: list[Payload], content: bool) -> list[str]:
         def token(payload: Payload) -> str:
-            return token_of(b"data", payload) if content else self._tokens.next()
+            # To digest large data takes longer than to send them again.
+            small = payload_nbytes(payload) <= _LARGEST_DIGESTED
+            return token_of(b"data", payload) if content and small else self._tokens.next()
 
         pairs = zip(items, payloads, strict=True)
         return [f"{name_of(type(item))}-{token(payload)}" for item, payload in pairs]

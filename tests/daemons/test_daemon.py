@@ -89,7 +89,9 @@ def test_start_awaited_on_the_loop():
 def test_a_port_in_use_is_one_sentence_that_names_the_option():
     async def main():
         async with running() as daemon:
-            with pytest.raises(ConfigError, match=rf"^port {daemon.port} is in use on this host, .*with --port, or 0") as e:
+            with pytest.raises(
+                ConfigError, match=rf"^port {daemon.port} is in use on this host, .*with --port, or 0"
+            ) as e:
                 Answerer().start(daemon.port)
             assert e.value.value == daemon.port
             assert "\n" not in str(e.value)
@@ -128,12 +130,14 @@ def test_a_place_where_it_cannot_listen_is_one_sentence(options, port, words):
     run_async(main())
 
 
-@pytest.mark.parametrize(("number", "words"), [(errno.EACCES, "port 80 needs special rights"), (errno.ENOBUFS, "cannot listen on 127")])
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.EACCES, "port 80 needs special rights"), (errno.ENOBUFS, "cannot listen on 127")]
+)
 def test_other_refusals_of_the_system_are_told(number, words, monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError(number, "reason")
 
-    monkeypatch.setattr(module, "bind_sockets", refuse)
+    monkeypatch.setattr(module, "listen", refuse)
 
     async def main():
         with pytest.raises(ConfigError, match=words):
@@ -449,57 +453,6 @@ def test_a_peer_that_reads_nothing_does_not_hold_up_the_close(monkeypatch):
             await until(lambda: any(c.pending_bytes for c in daemon._connections))
             await asyncio.wait_for(daemon.close(), 2)
             connection.abort()
-
-    run_async(main())
-
-
-# -- file descriptors ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.expect_log("cannot take more connections for now: Too many open files; raise the limit with 'ulimit -n'")
-def test_without_file_descriptors_it_pauses_with_one_line_and_goes_on(monkeypatch, caplog):
-    monkeypatch.setattr("distributed.listener.PAUSE_S", 0.1)
-    full = [True]
-    tries = []
-    real = socket.socket.accept
-
-    def accept(self):
-        tries.append(time.monotonic())
-        if full[0]:
-            raise OSError(errno.EMFILE, "Too many open files")
-        return real(self)
-
-    monkeypatch.setattr(socket.socket, "accept", accept)
-
-    async def main():
-        async with running() as daemon:
-            call = asyncio.ensure_future(rpc(daemon.address, secret=SECRET).ping())
-            await until(lambda: len(tries) >= 4)
-            assert tries[3] - tries[0] > 0.25
-            assert daemon.status == "running"
-            full[0] = False
-            assert await asyncio.wait_for(call, 5) == "pong"
-
-    run_async(main())
-    assert caplog.text.count("cannot take more connections") == 1
-
-
-@pytest.mark.expect_log("cannot take more connections for now")
-def test_closed_while_it_pauses(monkeypatch):
-    monkeypatch.setattr("distributed.listener.PAUSE_S", 0.05)
-
-    def accept(self):
-        raise OSError(errno.ENFILE, "Too many open files in system")
-
-    async def main():
-        async with running() as daemon:
-            monkeypatch.setattr(socket.socket, "accept", accept)
-            call = asyncio.ensure_future(connect(daemon.address, secret=SECRET))
-            await until(lambda: [s for s in daemon._sockets.values() if s._tired])
-            await daemon.close()
-            await asyncio.sleep(0.1)
-            with pytest.raises(CommError):
-                await call
 
     run_async(main())
 

@@ -101,7 +101,7 @@ def test_impossible_frames_cost_the_peer_its_connection_and_it_is_told_why(data,
     expect_log(rf"guest \S+ pid \d+ \(127.0.0.1:\d+\) sent nonsense and is disconnected: .*{words}")
 
     async def main():
-        async with guest() as (daemon, connection):
+        async with guest() as (_, connection):
             writing = asyncio.ensure_future(send_raw(connection, data))
             assert re.search(words, str(await error_of(connection)))
             with pytest.raises(CommError):
@@ -232,7 +232,7 @@ def test_deep_arguments_within_bounds_come_back():
     run_async(main())
 
 
-class Unpicklable(Exception):
+class UnpicklableError(Exception):
     def __reduce__(self):
         raise RuntimeError("no")
 
@@ -249,7 +249,7 @@ def endless(n=0):
     ("error", "name"),
     [
         (ValueError("x"), "ValueError"),
-        (Unpicklable("x"), "Unpicklable"),
+        (UnpicklableError("x"), "UnpicklableError"),
         (ValueError("x" * 10_000_000), "ValueError"),
         (Quiet("x"), "Quiet"),
         (SystemExit(3), "SystemExit"),

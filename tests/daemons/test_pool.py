@@ -107,7 +107,7 @@ def test_a_timeout_of_the_operations_own_is_its_answer():
 
 def test_a_request_that_takes_too_long_is_given_up_and_its_connection_not_used_again():
     async def test(daemon, pool):
-        with pytest.raises(RequestTimeoutError, match="did not answer sleep within 0.05 s"):
+        with pytest.raises(RequestTimeoutError, match=r"did not answer sleep within 0.05 s"):
             await pool.request(daemon.address, "sleep", timeout_s=0.05)
         assert await pool.request(daemon.address, "echo", value=1) == 1
         assert await pool.request(daemon.address, "echo", value=2) == 2

@@ -94,7 +94,9 @@ def test_nothing_is_unpickled_decoded_or_served_before_the_proof(data, nothing_i
 def test_a_wrong_secret_is_a_clear_error_on_both_sides(caplog):
     async def main():
         async with guarded() as daemon:
-            with pytest.raises(AuthenticationError, match=r"cannot connect to .*\(the secrets differ\).*--cluster") as caught:
+            with pytest.raises(
+                AuthenticationError, match=r"cannot connect to .*\(the secrets differ\).*--cluster"
+            ) as caught:
                 await connect(daemon.address, secret=OTHER_SECRET)
             assert caught.value.address == daemon.address
 
@@ -125,7 +127,7 @@ def test_a_replayed_meeting_is_refused():
                 await asyncio.gather(copy(reader, theirs[1], True), copy(theirs[0], writer, False))
 
             proxy = await asyncio.start_server(relay, "127.0.0.1", 0)
-            connection = await connect("127.0.0.1:%d" % proxy.sockets[0].getsockname()[1], secret=SECRET)
+            connection = await connect(f"127.0.0.1:{proxy.sockets[0].getsockname()[1]}", secret=SECRET)
             connection.send(Request("ping"))
             await connection.read()
             await connection.close()
@@ -207,7 +209,7 @@ def test_a_newer_connector_is_told_in_words(monkeypatch):
                 patch.setattr(handshake, "Connector", Newer)
                 listening = handshake.check_prefix
                 patch.setattr(handshake, "check_prefix", lambda r: check(r) if r == ours else listening(r))
-                with pytest.raises(AuthenticationError, match="cannot connect .* version 1, this side version 2"):
+                with pytest.raises(AuthenticationError, match=r"cannot connect .* version 1, this side version 2"):
                     await connect(daemon.address, secret=SECRET)
 
     run_async(main())
@@ -294,7 +296,7 @@ def test_a_connector_tells_a_false_listener_nothing():
 
         server = await asyncio.start_server(listen, "127.0.0.1", 0)
         with pytest.raises(CommError, match="another cluster"):
-            await connect("127.0.0.1:%d" % server.sockets[0].getsockname()[1], secret=SECRET)
+            await connect(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", secret=SECRET)
         assert heard[1] == b"\x00" + bytes(32)
         server.close()
         await server.wait_closed()
