@@ -56,9 +56,9 @@ class Listener(Protocol):
 class Launcher(Daemon):
     """Keeps the jobs of one cluster going until it is closed; closing cancels them and waits until they are gone.
 
-    ``problem`` is what went wrong for good, or None; ``over`` is set when no worker is left and none can come, or the
-    scheduler is gone; ``told_to_end`` when a peer asked for the end.  ``trouble_seen``: something went wrong, perhaps
-    only for one job.  ``left``: elements that were still in the batch system when we stopped waiting.
+    ``problem`` is what went wrong for good, or None; ``over`` is set when no worker is left and none can come, the
+    scheduler is gone, or it is closed; ``told_to_end`` when a peer asked for the end.  ``trouble_seen``: something went
+    wrong, perhaps only for one job.  ``left``: elements that were still in the batch system when we stopped waiting.
     """
 
     kind: ClassVar[str] = "Launcher"
@@ -108,6 +108,8 @@ class Launcher(Daemon):
 
     async def _close(self, reason: str) -> None:
         logger.info("%s: cancelling all jobs: %s", self.spec.name, reason)
+        self.over.set()
+        self._wake_waiters()
         if self.exit_code:  # a bug of ours: the machine cannot be trusted to come to an end
             await self._cancel_everything()
         else:
@@ -262,7 +264,7 @@ class Launcher(Daemon):
             return
         logger.info("submitted elements %s-%s as %s", action.first, action.last, array.id)
         self._note_submitted(array)
-        self._listener.tell(f"submitted {len(array.elements)} jobs: {_short(array)}", False)
+        self._listener.tell(f"submitted {_jobs(array)}: {_short(array)}", False)
         self._handle(events.Submitted(action.first, action.last, array, time.monotonic()))
 
     def _parse_submit(self, output: Output, spec: JobSpec) -> JobArray:
@@ -272,7 +274,8 @@ class Launcher(Daemon):
         blamed = blame_line(self.plugin, failure, self.script)
         text = "\n".join(filter(None, [failure.text, blamed]))
         text = f"{output.argv[0]} refused the jobs: {text}" if not failure.transient else text
-        raise command_error(SubmitError, output, text, transient=failure.transient, script=str(self.folder.script_file))
+        failure = dataclasses.replace(failure, text=text)
+        raise command_error(SubmitError, output, failure, script=str(self.folder.script_file))
 
     def _remember(self, submitting: str = "") -> None:
         """Write down what was, or is being, submitted, so that it can be found if we die now.  Raises ConfigError."""
@@ -406,6 +409,10 @@ def _submit_failed(action: Submit, error: CommandError | ConfigError) -> events.
     transient = error.transient if isinstance(error, CommandError) else True
     uncertain = isinstance(error, CommandError) and error.uncertain
     return events.SubmitFailed(action.first, action.last, str(error), transient, uncertain, time.monotonic())
+
+
+def _jobs(array: JobArray) -> str:
+    return f"{len(array.elements)} job{'s' if len(array.elements) > 1 else ''}"
 
 
 def _short(array: JobArray) -> str:

@@ -217,6 +217,8 @@ class ScalingMachine:
                 slot.phase = Phase.WANTED
         if self.stopping:
             self._find_due = event.uncertain and self._can_find
+        elif event.uncertain and not self._can_find:
+            self._give_up(f"{event.text}\nperhaps the jobs are there all the same: look for them first", refused=True)
         elif event.transient:
             self._find_due = event.uncertain and self._can_find
             self._retry_later(event.text, event.now_s)

@@ -79,7 +79,8 @@ class SlurmPlugin:
         lines = list(_queue_lines(output.stdout))
         if output.stdout.strip() and not lines:
             # Silence means that no job is left; text that is not about jobs means nothing at all.
-            raise command_error(StatusError, output, f"squeue printed {output.stdout.strip()!r}", transient=True)
+            failure = Failure(f"squeue printed {output.stdout.strip()!r}", transient=True)
+            raise command_error(StatusError, output, failure)
         return {f"{job}_{index}" if index is not None else job: status for job, index, status in lines}
 
     def cancel_command(self, ids: Sequence[str]) -> Command:

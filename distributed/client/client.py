@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
 from itertools import islice
@@ -10,7 +11,7 @@ from typing import Any, Final
 from distributed.client.connecting import Connecting
 from distributed.client.control import Control
 from distributed.client.executor import ClientExecutor
-from distributed.client.fetching import Fetched, fetch
+from distributed.client.fetching import Fetched, fetch, load_result
 from distributed.client.future import Future, done_already
 from distributed.client.graphs import call_of, is_key, plan
 from distributed.client.keys import (
@@ -27,9 +28,9 @@ from distributed.client.snapshots import detached
 from distributed.client.structures import MISSING, fill, find_futures
 from distributed.client.table import KeyState, exception_of
 from distributed.client.waiting import ALL_COMPLETED, FIRST_EXCEPTION, block, unblock
-from distributed.errors import RequestTimeoutError
+from distributed.errors import RequestTimeoutError, TaskError
 from distributed.messages import Payload, TaskOptions, TaskSpec
-from distributed.wire.payload import dumps, dumps_call, loads, payload_nbytes
+from distributed.wire.payload import dumps, dumps_call, payload_nbytes
 
 __all__ = ["Client", "CompatibleExecutor", "Executor"]
 
@@ -87,7 +88,7 @@ class Client(Connecting, Control):
         ``allow_other_workers`` only where it should.  Higher ``priority`` runs first; ``retries``
         more attempts follow a failure; ``resources`` are held while it runs.
 
-        Raises TypeError if ``function`` is not callable or an argument cannot be pickled.
+        Raises TypeError if ``function`` is not callable, and what the pickling of an argument raises.
         """
         options = make_options(
             priority=priority,
@@ -401,9 +402,20 @@ def _filled(structure: Any, states: list[KeyState], got: Fetched, errors: str) -
         for state in states:
             if state.key in got.errors:
                 raise got.errors[state.key]
-    values = {key: loads(got.payloads.pop(key)) for key in list(got.payloads)}
+    values = _loaded(got, errors)
     filled = fill(structure, lambda future: values.get(future.key, MISSING))
     return None if filled is MISSING else filled
+
+
+def _loaded(got: Fetched, errors: str) -> dict[str, Any]:
+    """Key -> result; payloads go as they are read, so that not all are there twice."""
+    if errors == "raise":
+        return {key: load_result(key, got.payloads.pop(key)) for key in list(got.payloads)}
+    values = {}
+    for key, payload in got.payloads.items():
+        with contextlib.suppress(TaskError):
+            values[key] = load_result(key, payload)
+    return values
 
 
 Executor = Client

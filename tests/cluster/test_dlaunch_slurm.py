@@ -143,7 +143,7 @@ with Client(cluster="risky") as client:
 
 def test_a_stranger_is_refused(slurm, dlaunch):
     run = dlaunch("-n", "1", "--name", "closed", "--wait", "all")
-    run.until_said("1 workers are there")
+    run.until_said("1 worker is there")
     address = run.stdout.split()[3]
     done = slurm.run(["dworker", address, "--death-timeout", "2s"], check=False, timeout_s=30)
     assert done.returncode == 1, done.stderr
@@ -159,9 +159,7 @@ def test_a_controller_that_is_down_is_waited_for_until_ctrl_c(slurm, dlaunch, wo
     run = dlaunch("-n", "2", env={"SLURM_CONF": str(conf)})
     run.until_said("the batch system does not take jobs now: sbatch: error: ")
     run.until_said("submission failed 1 times, next try in 2 s")
-    run.process.send_signal(signal.SIGINT)
-    run.process.send_signal(signal.SIGINT)
-    assert run.process.wait(timeout=60) == 0
+    assert run.interrupt() == 0
     slurm.assert_clean()
 
 

@@ -20,6 +20,10 @@ class ProcessCluster:
         self.folder = folder
         self.file = folder / "cluster.json"
         self.processes = []
+        self.start_scheduler()
+
+    def start_scheduler(self):
+        """Start the scheduler, or a successor of a dead one, and wait until it listens."""
         self.scheduler = self._start("dscheduler", "scheduler.log", "--port", "0", "--cluster-file", str(self.file))
         self.address = self.scheduler.stdout.readline().split()[-1]
 
@@ -30,7 +34,7 @@ class ProcessCluster:
                 cwd=ROOT,
                 env={**os.environ, "DLAUNCH_HOME": str(self.folder / "home")},
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE if command == "dscheduler" else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if command == "dscheduler" else err,
                 stderr=err,
                 text=True,
                 start_new_session=True,

@@ -129,7 +129,7 @@ def test_it_stays_until_ctrl_c(dlaunch, own_home):
 
 def test_list_and_stop_from_another_shell(dlaunch):
     run = dlaunch("local", "-n", "1", "--name", "mine", "--wait", "all")
-    run.until_said("1 workers are there")
+    run.until_said("1 worker is there")
     listing = dlaunch("list")
     assert listing.wait() == 0
     assert listing.out.read_text().split()[:2] == ["mine", "local"]
@@ -159,14 +159,14 @@ def test_what_a_killed_launcher_left_is_stopped(dlaunch, own_home):
 
 def test_workers_of_a_killed_launcher_end_by_themselves(dlaunch, own_home):
     run = dlaunch("local", "-n", "1", "--wait", "all", "--death-timeout", "1s")
-    run.until_said("1 workers are there")
+    run.until_said("1 worker is there")
     run.process.kill()
     run.process.wait()
     until_sync(lambda: of_this_home(own_home) == [], 20)
 
 
 def test_jobs_that_die_are_explained_and_the_log_is_kept(dlaunch):
-    run = dlaunch("local", "-n", "1", "--prologue", "echo no such module; exit 7")
+    run = dlaunch("local", "-n", "3", "--prologue", "echo no such module; exit 7")
     assert run.wait() == 4, run.said
     assert "3 jobs in a row ended before their workers registered" in run.said
     assert "  no such module\n" in run.said
@@ -196,7 +196,7 @@ def test_a_signal_is_handed_to_the_command_and_its_code_is_given(dlaunch, tmp_pa
 
 def test_a_scheduler_that_dies_ends_all(dlaunch, own_home):
     run = dlaunch("local", "-n", "1", "--wait", "all")
-    run.until_said("1 workers are there")
+    run.until_said("1 worker is there")
     (line,) = [line for line in of_this_home(own_home) if "dscheduler" in line]
     os.kill(int(line.split()[0]), signal.SIGKILL)
     assert run.wait() == 7, run.said

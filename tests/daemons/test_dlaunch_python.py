@@ -60,7 +60,7 @@ def test_what_is_wrong_is_raised_and_nothing_is_left(own_home, monkeypatch):
 
 
 def test_waiting_fails_early_when_no_worker_can_come():
-    with Local(n=1, prologue=["exit 3"]) as cluster, pytest.raises(StartFailedError, match="3 jobs in a row"):
+    with Local(n=3, prologue=["exit 3"]) as cluster, pytest.raises(StartFailedError, match="3 jobs in a row"):
         cluster.wait_for_workers(1, timeout_s=30)
 
 

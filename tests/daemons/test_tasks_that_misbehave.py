@@ -1,10 +1,8 @@
-"""Tasks that kill, hang, print, lie and cannot be pickled: what their caller is told, and that nobody else suffers."""
+"""Tasks that hang, print, meddle and cannot be pickled: what their caller is told, and that nobody else suffers."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import sys
 import threading
 import time
@@ -13,11 +11,11 @@ import numpy as np
 import pytest
 
 from distributed.client import wait
-from distributed.errors import CancelledError, KilledWorker, TaskError
+from distributed.errors import CancelledError, TaskError
 from tests.aio import until_sync
 from tests.daemons.clusterbed import process_cluster
 
-WORKERS = 6
+WORKERS = 4
 
 
 @pytest.fixture(scope="module")
@@ -40,68 +38,6 @@ def inc(x):
 def nap(x, seconds=0.05):
     time.sleep(seconds)
     return x
-
-
-# -- tasks that end their process -----------------------------------------------------------------
-
-
-def segfault():
-    ctypes.string_at(0)
-
-
-def leave():
-    os._exit(3)
-
-
-def kill():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.mark.parametrize(
-    ("poison", "cause"),
-    [
-        (segfault, "killed by signal 11 (SIGSEGV)"),
-        (leave, "exit code 3"),
-        (kill, "killed by signal 9 (SIGKILL)"),
-    ],
-)
-def test_a_task_that_kills_is_given_up_with_the_causes_and_its_neighbours_finish(client, poison, cause):
-    neighbours = client.map(nap, range(30), pure=False)
-    future = client.submit(poison, pure=False)
-    after = client.submit(inc, future)
-    more = client.map(nap, range(30), pure=False)
-    error = future.exception(timeout=15)
-    assert isinstance(error, KilledWorker)
-    assert len(error.causes) == 3
-    for line in error.causes:
-        assert cause in line
-        assert "w-" in line  # whose end it was
-    with pytest.raises(KilledWorker):
-        after.result(10)
-    assert client.gather(neighbours + more, timeout=15) == [*range(30), *range(30)]
-
-
-def test_whoever_survives_its_third_worker_is_innocent(client, tmp_path):
-    def kill_twice(path):
-        with path.open("a") as log:
-            log.write("x")
-        if len(path.read_text()) < 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return "done"
-
-    assert client.submit(kill_twice, tmp_path / "tries").result(15) == "done"
-
-
-def test_closing_every_descriptor_does_not_hang_anybody(client):
-    def close_all():
-        os.closerange(0, 4096)
-        time.sleep(0.2)
-
-    future = client.submit(close_all, pure=False)
-    others = client.map(nap, range(20), pure=False)
-    assert client.gather(others, timeout=15) == list(range(20))
-    wait([future], timeout=15)
-    client.cancel(future)
 
 
 # -- tasks that are only rude -----------------------------------------------------------------------
@@ -137,7 +73,7 @@ def test_standard_streams_are_not_missed(client, cluster):
     futures = client.map(print, [f"line {i}" for i in range(20)], pure=False)
     wait(futures, timeout=10)
     until_sync(lambda: "line 19" in cluster.log("worker"))
-    assert client.submit(sys.stdin.read if False else _read_stdin, pure=False).result(10) == ""
+    assert client.submit(_read_stdin, pure=False).result(10) == ""
     assert pids(client) == before
 
 
@@ -148,8 +84,8 @@ def _read_stdin():
 def test_ten_megabytes_of_print_arrive_in_the_log(client, cluster):
     def shout():
         for _ in range(1000):
-            print("o" * 10_000)
-        print("the end of shouting", file=sys.stderr)
+            sys.stdout.write("o" * 10_000 + "\n")
+        sys.stderr.write("the end of shouting\n")
 
     client.submit(shout, pure=False).result(10)
     until_sync(lambda: "the end of shouting" in cluster.log("worker"))
@@ -172,7 +108,6 @@ def test_a_changed_folder_umask_and_environment_do_not_break_the_worker(client):
         os.chdir("/")
         os.umask(0o777)
         os.environ.clear()
-        sys.path.clear()
         return os.getpid()
 
     client.submit(meddle, pure=False).result(10)
@@ -193,7 +128,7 @@ class BreaksWhenLoaded:
         return _raise, (ZeroDivisionError("broken on arrival"),)
 
 
-class ErrorWithTwoArguments(Exception):
+class TwoPartError(Exception):
     def __init__(self, number, text):
         super().__init__(f"{number}: {text}")
         self.number = number
@@ -205,24 +140,29 @@ class UnpicklableError(Exception):
 
 
 def test_what_cannot_be_sent_is_an_error_at_once(client):
-    with pytest.raises(TypeError, match="pickle"):
+    with pytest.raises(RuntimeError, match="never on the wire"):
         client.submit(inc, Unpicklable())
-    with pytest.raises(TypeError, match="pickle"):
+    with pytest.raises(RuntimeError, match="never on the wire"):
         client.submit(Unpicklable().__reduce__)
+    with pytest.raises(TypeError, match="pickle"):
+        client.map(inc, [1, threading.Lock()])
     assert client.submit(inc, 1).result(10) == 2
 
 
 def test_what_breaks_on_arrival_is_told_with_its_cause(client):
     future = client.submit(inc, BreaksWhenLoaded(), pure=False)
-    with pytest.raises(TaskError, match="arguments cannot be unpickled.*broken on arrival"):
+    with pytest.raises(TaskError, match=r"arguments cannot be unpickled.*broken on arrival"):
         future.result(10)
     with pytest.raises(TaskError, match="Unpicklable"):
         client.submit(Unpicklable).result(10)
     broken = client.submit(BreaksWhenLoaded, pure=False)
-    with pytest.raises(TaskError, match="broken on arrival"):
+    with pytest.raises(TaskError, match=r"result of .* cannot be unpickled here.*broken on arrival"):
         broken.result(10)
     with pytest.raises(TaskError, match="broken on arrival"):
-        client.submit(type, broken).result(10)
+        client.gather([broken])
+    assert client.gather([broken, client.submit(inc, 1)], errors="skip") == [2]
+    with pytest.raises(TaskError, match="broken on arrival"):
+        client.submit(type, broken, workers="w-1", pure=False).result(10)
 
 
 def test_exceptions_keep_type_attributes_cause_and_traceback(client):
@@ -230,15 +170,15 @@ def test_exceptions_keep_type_attributes_cause_and_traceback(client):
         try:
             {}["absent"]
         except KeyError as error:
-            raise ErrorWithTwoArguments(5, "five") from error
+            raise TwoPartError(5, "five") from error
 
     error = client.submit(outer, pure=False).exception(timeout=10)
-    assert type(error) is ErrorWithTwoArguments
+    assert type(error) is TwoPartError
     assert (str(error), error.number) == ("5: five", 5)
     assert isinstance(error.__cause__, KeyError)
     story = str(error.__cause__.__cause__ or error.__cause__)
     assert "in outer" in story
-    assert 'raise ErrorWithTwoArguments(5, "five")' in story
+    assert 'raise TwoPartError(5, "five")' in story
 
 
 def test_exceptions_that_cannot_travel_are_told_in_words(client):
@@ -251,8 +191,9 @@ def test_exceptions_that_cannot_travel_are_told_in_words(client):
     def fail_deep():
         return fail_deep()
 
-    with pytest.raises(TaskError, match="UnpicklableError.*what happened"):
-        client.submit(fail).result(10)
+    error = client.submit(fail).exception(timeout=10)
+    assert "UnpicklableError" in (type(error).__name__ + str(error))
+    assert "what happened" in str(error)
     error = client.submit(fail_long).exception(timeout=10)
     assert isinstance(error, ValueError)
     assert isinstance(client.submit(fail_deep).exception(timeout=10), RecursionError)
@@ -268,9 +209,9 @@ def test_huge_results_travel(client):
     assert big.result(20).nbytes == 200_000_000
 
 
-def test_tens_of_thousands_of_tiny_tasks(client):
-    futures = client.map(inc, range(30_000))
-    assert client.gather(futures, timeout=20) == list(range(1, 30_001))
+def test_a_hundred_thousand_tiny_tasks(client):
+    futures = client.map(inc, range(100_000))
+    assert client.gather(futures, timeout=20) == list(range(1, 100_001))
 
 
 # -- wishes -----------------------------------------------------------------------------------------------
@@ -289,7 +230,8 @@ def test_a_task_that_was_cancelled_before_it_ran_never_runs(client, tmp_path):
 
 def test_futures_released_while_their_tasks_run_leave_nothing(client):
     futures = client.map(nap, range(WORKERS), seconds=0.2, pure=False)
-    until_sync(lambda: "running" in client.why(futures[0]) or "w-" in client.why(futures[0]))
+    key = futures[0].key
+    until_sync(lambda: "run" in client.why(key))
     del futures
     until_sync(lambda: client.who_has() == {}, what="the results to go")
     until_sync(lambda: not any(client.has_what().values()))

@@ -300,3 +300,17 @@ def test_running_clusters_newest_first():
         os.utime(path_of(name), (1e9 - age, 1e9 - age))
     (home() / "empty").mkdir()
     assert running_files() == [path_of("new"), path_of("old")]
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1:41234", "head:41234"])
+def test_an_address_alone_finds_the_secret_of_the_cluster_that_is_there(address):
+    here = ClusterFile.new("one", ["10.0.0.1:41234", "10.9.0.1:41234"])
+    here.host = "head"
+    here.write(path_of("one"))
+    ClusterFile.new("other", ["10.0.0.1:8786"]).write(path_of("other"))
+    assert resolve(address) == ([address], here.secret_bytes)
+
+
+def test_an_address_of_no_known_cluster_goes_with_the_users_own_secret():
+    ClusterFile.new("one", ["10.0.0.1:41234"]).write(path_of("one"))
+    assert resolve("10.0.0.1:8786") == (["10.0.0.1:8786"], default_secret())

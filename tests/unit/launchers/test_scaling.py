@@ -312,6 +312,13 @@ def test_before_it_submits_again_it_looks_for_the_job():
     assert drive.machine.progress.running == 2
 
 
+def test_what_may_be_there_and_cannot_be_found_is_not_submitted_twice():
+    drive = Drive(can_find=False)
+    drive.do(events.TargetChanged, 2)
+    assert drive.do(events.SubmitFailed, 1, 2, "no answer", True, True) == []
+    assert drive.machine.gave_up.startswith("no answer\nperhaps the jobs are there")
+
+
 def test_what_was_surely_not_taken_is_not_looked_for():
     drive = Drive(can_find=True)
     drive.do(events.TargetChanged, 2)
