@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S = 10.0
 SILENCE_S = 300.0
 """A worker that says nothing for so long while its connection stands is given up: its process is stuck."""
-LAST_WORDS_S = 1.0
+LAST_WORDS_S = 2.0
 """How long the nanny of a lost worker is given to say how the process ended."""
 PING_S = 3.0
 _SHOWN = ("name", "nthreads", "memory_limit", "resources", "nanny", "host")
@@ -146,7 +146,7 @@ class Scheduler(Control):
         while (other := self._in_the_way(address, name)) is not None:
             worker = self.workers[other]
             if other == address:
-                await self._lose_worker(worker, address, "a new process registered at its address")
+                self._part_with(worker, address, "a new process registered at its address")
                 continue
             if await self._is_alive(other, worker):
                 raise ConfigError(
@@ -205,14 +205,22 @@ class Scheduler(Control):
         """Let go of a worker, unless that is done, or another one has its address, already."""
         if self.workers.get(address) is not worker:
             return
+        if worker.info["nanny"] and worker.goodbye is None and not worker.exit.done():
+            await asyncio.wait([worker.exit], timeout=LAST_WORDS_S)
+            if not worker.exit.done():
+                reason = f"{reason}, and its nanny does not say how it ended"
+        self._part_with(worker, address, reason)
+
+    def _part_with(self, worker: RegisteredWorker, address: str, reason: str) -> None:
+        """Strike a worker off; its own word on the reason counts most, then its nanny's, then ours."""
+        if self.workers.get(address) is not worker:
+            return
         expected = worker.goodbye is not None or worker.retired
         if worker.goodbye is not None:
             reason = worker.goodbye
-        else:
-            reason, told_expected = await self._last_words(worker, reason)
+        elif worker.exit.done():
+            reason, told_expected = worker.exit.result()
             expected = expected or told_expected
-        if self.workers.get(address) is not worker:
-            return
         del self.workers[address]
         worker.gone.set()
         worker.connection.abort()
@@ -222,15 +230,6 @@ class Scheduler(Control):
         where = f"{worker.info['name']} ({address})" if worker.info["name"] != address else address
         self.handle(WorkerLeft(address, f"{where}: {reason}", expected))
         self._tell_watchers(WorkerDisappeared(address, worker.info["name"], reason, expected))
-
-    async def _last_words(self, worker: RegisteredWorker, reason: str) -> tuple[str, bool]:
-        """How the process of a lost worker ended, in its nanny's words if they come soon, else in ours."""
-        if not worker.info["nanny"]:
-            return reason, False
-        try:
-            return await asyncio.wait_for(asyncio.shield(worker.exit), LAST_WORDS_S)
-        except asyncio.TimeoutError:
-            return f"{reason}, and its nanny does not say how it ended", False
 
     @operation
     async def worker_exited(self, worker: str, reason: str, expected: bool = False) -> None:

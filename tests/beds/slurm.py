@@ -51,9 +51,7 @@ class SlurmBed:
         """The normal user's home; the nodes see it too."""
         return Path(pwd.getpwnam(self.user).pw_dir)
 
-    def _argv(
-        self, argv: Sequence[str | Path], env: dict[str, str] | None, cwd: Path | str | None
-    ) -> list[str]:
+    def _argv(self, argv: Sequence[str | Path], env: dict[str, str] | None, cwd: Path | str | None) -> list[str]:
         start = ["env", "-C", str(cwd or self.home)]
         settings = [f"{name}={value}" for name, value in (env or {}).items()]
         return [str(BEDS / "as-user.sh"), *start, *settings, *map(str, argv)]
@@ -84,8 +82,7 @@ class SlurmBed:
         )
         if check and done.returncode != 0:
             raise AssertionError(
-                f"{' '.join(map(str, argv))} ended with {done.returncode}\n"
-                f"stdout: {done.stdout}\nstderr: {done.stderr}"
+                f"{' '.join(map(str, argv))} ended with {done.returncode}\nstdout: {done.stdout}\nstderr: {done.stderr}"
             )
         return done
 
