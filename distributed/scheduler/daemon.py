@@ -25,6 +25,7 @@ from distributed.errors import (
 )
 from distributed.messages import (
     Goodbye,
+    Heartbeat,
     Message,
     Reply,
     Request,
@@ -206,6 +207,8 @@ class Scheduler(Control):
         if self.workers.get(address) is not worker:
             return
         if worker.info["nanny"] and worker.goodbye is None and not worker.exit.done():
+            # Until we know, it gets nothing more: a task that is handed to the dead falls under suspicion.
+            self.handle(WorkerMessages(address, [Heartbeat(worker.info["nthreads"], 0, paused=True)]))
             await asyncio.wait([worker.exit], timeout=LAST_WORDS_S)
             if not worker.exit.done():
                 reason = f"{reason}, and its nanny does not say how it ended"

@@ -18,6 +18,7 @@ from typing import Any
 
 from tornado.ioloop import IOLoop
 
+from distributed.capacity import usable_cores
 from distributed.clusterfile import ClusterFile
 from distributed.daemon import operation
 from distributed.errors import AuthenticationError, CommError, ConfigError, RemoteProtocolError
@@ -42,12 +43,6 @@ logger = logging.getLogger(__name__)
 EXIT_DEATH_TIMEOUT = 3
 _EXECUTOR_CLOSE_S = 0.5
 _PACKAGES = ("distributed", "msgspec", "cloudpickle", "numpy", "pandas")
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Worker(Operations):
@@ -93,7 +88,7 @@ class Worker(Operations):
             secret = ClusterFile.read(path).secret_bytes
         super().__init__(loop=loop, host=ip, secret=secret)
         self._host_is_fixed = ip is not None
-        self.ncores = ncores or _usable_cores()
+        self.ncores = ncores or usable_cores()
         self.name = name or ""
         self.memory_limit = memory_limit or 0
         self.worker_resources = dict(resources or {})

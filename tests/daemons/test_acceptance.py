@@ -60,19 +60,19 @@ def test_sixty_four_workers_are_registered_in_seconds(many, record_property):
 
 def test_a_quarter_of_the_workers_killed_in_the_middle_of_a_map_with_dependencies(many):
     with many.client() as client:
-        first = client.map(nap, range(1000))
+        first = client.map(nap, range(600))
         second = [client.submit(operator.add, a, b) for a, b in itertools.pairwise(first)]
-        third = [client.submit(operator.mul, second[i], first[-1 - i]) for i in range(900)]
+        third = [client.submit(operator.mul, second[i], first[-1 - i]) for i in range(500)]
         until_sync(lambda: sum(f.done() for f in second) > 50, what="the middle")
         workers = client.scheduler_info()["workers"].values()
         victims = random.Random(16).sample([worker["pid"] for worker in workers], MANY // 4)
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
         assert not all(f.done() for f in third)
-        expected = [(2 * i + 1) * (999 - i) for i in range(900)]
+        expected = [(2 * i + 1) * (599 - i) for i in range(500)]
         assert client.gather(third, timeout=30) == expected
-        assert client.gather(second, timeout=30) == [2 * i + 1 for i in range(999)]
-        assert client.gather(first, timeout=30) == list(range(1000))
+        assert client.gather(second, timeout=30) == [2 * i + 1 for i in range(599)]
+        assert client.gather(first, timeout=30) == list(range(600))
         assert client.wait_for_workers(MANY, timeout_s=15.0) == MANY  # the nannies have seen to it
         assert gone(victims)
     lost = re.findall(r"WARNING - worker w-\d+ at .* left: (.*)", many.log("scheduler"))

@@ -8,8 +8,21 @@ import pytest
 
 from distributed.comm import connect
 from distributed.errors import ConfigError
-from distributed.messages import Goodbye, Heartbeat, Reply, Request, SubmitTasks, TaskFinished, WorkerAppeared
+from distributed.messages import (
+    Goodbye,
+    Heartbeat,
+    KeyCancelled,
+    KeyErred,
+    Reply,
+    Request,
+    RunTask,
+    SubmitTasks,
+    TaskFinished,
+    TaskSpec,
+    WorkerAppeared,
+)
 from distributed.scheduler import daemon as module
+from distributed.wire.payload import dumps, dumps_call
 from tests.aio import run_async, until
 from tests.daemons.schedulerbed import SECRET, Puppet, bed, departures
 
@@ -207,6 +220,26 @@ def test_a_silent_nanny_is_not_waited_for(expect_log, monkeypatch):
     run_async(main())
 
 
+def test_while_a_nanny_is_waited_for_its_dead_worker_gets_no_tasks(expect_log):
+    expect_log("killed by signal 9")
+
+    async def main():
+        async with bed() as b:
+            dead = await b.puppet("dead", nanny="127.0.0.1:1")
+            alive, client = await b.puppet("alive"), await b.client()
+            state = b.scheduler.machine.state
+            dead.connection.abort()
+            await until(lambda: state.workers[dead.address].paused)
+            await b.submit(client, "a", "b", "c")
+            await until(lambda: len(alive.heard(RunTask)) == 2)
+            assert not state.workers[dead.address].processing
+            await b.ask("worker_exited", worker=dead.address, reason="killed by signal 9 (SIGKILL)")
+            await until(lambda: dead.address not in state.workers)
+            assert all(task.trouble is None for task in state.tasks.values())
+
+    run_async(main())
+
+
 def test_a_dead_worker_whose_connection_a_child_keeps_open_is_let_go(expect_log, monkeypatch):
     monkeypatch.setattr(module, "LAST_WORDS_S", 0.05)
     monkeypatch.setattr(module, "PING_S", 0.05)
@@ -306,6 +339,29 @@ def test_requests_on_a_clients_stream_are_answered_after_what_came_before():
             (last,) = await connection.read()
             assert (last.id, last.result) == (7, 2)
             assert puppet.address in await b.ask("has_what")
+
+    run_async(main())
+
+
+def test_a_circle_or_an_unknown_dependency_is_an_error_and_no_wait():
+    async def main():
+        async with bed() as b:
+            await b.puppet()
+            connection = await b.client()
+            args = dumps_call((), {})[0]
+            tasks = [
+                TaskSpec("a", "f", args, ["b"]),
+                TaskSpec("b", "f", args, ["a"]),
+                TaskSpec("c", "f", args, ["nowhere"]),
+            ]
+            connection.send(SubmitTasks(tasks, {"f": dumps(int)}))
+            told = {}
+            while len(told) < 3:
+                told.update({m.key: m for m in await connection.read()})
+            assert sorted(told) == ["a", "b", "c"]
+            for message in told.values():
+                assert isinstance(message, KeyErred | KeyCancelled)
+            assert "nowhere" in str(told["c"])
 
     run_async(main())
 
