@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from tornado.ioloop import IOLoop
 
 from distributed.comm import Connection
@@ -53,6 +54,7 @@ SILENCE_S = 300.0
 """A worker that says nothing for so long while its connection stands is given up: its process is stuck."""
 LAST_WORDS_S = 2.0
 """How long the nanny of a lost worker is given to say how the process ended."""
+_MOST_THREADS = 65536
 PING_S = 3.0
 _SHOWN = ("name", "nthreads", "memory_limit", "resources", "nanny", "host")
 """What of a registration ``identity`` tells."""
@@ -98,7 +100,7 @@ class Scheduler(Control):
         *,
         address: str,
         name: str = "",
-        nthreads: int = 1,
+        nthreads: Annotated[int, msgspec.Meta(ge=1, le=_MOST_THREADS)] = 1,
         memory_limit: int | None = None,
         resources: dict[str, float] | None = None,
         nanny: str | None = None,

@@ -33,7 +33,7 @@ from distributed.worker.machine import WorkerMachine
 from distributed.worker.memory import give_back_memory, resident_bytes
 from distributed.worker.operations import Operations
 from distributed.worker.running import TaskRunner
-from distributed.worker.stdio import StdioGuard
+from distributed.worker.stdio import EXIT_WRECKED, StdioGuard
 from distributed.worker.transfer import fetch
 
 __all__ = ["EXIT_DEATH_TIMEOUT", "Worker"]
@@ -269,6 +269,8 @@ class Worker(Operations):
 
     def _wake(self) -> None:
         """Called in a task's thread: outcomes are waiting."""
+        if self._stdio is not None and self._stdio.is_wrecked():
+            os._exit(EXIT_WRECKED)  # the loop is deaf, nothing else ends this process
         with contextlib.suppress(RuntimeError):  # the loop has ended before the task
             self.loop.asyncio_loop.call_soon_threadsafe(self._collect)  # type: ignore[attr-defined]
 

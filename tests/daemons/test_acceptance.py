@@ -22,17 +22,9 @@ from distributed.errors import AuthenticationError, CommError, ConnectionLostErr
 from tests.aio import until_sync
 from tests.daemons.clusterbed import process_cluster
 from tests.daemons.nannybed import dworker, gone
+from tests.daemons.tasks import inc, nap
 
 MANY = 64
-
-
-def inc(x):
-    return x + 1
-
-
-def nap(x, seconds=0.02):
-    time.sleep(seconds)
-    return x
 
 
 # -- sixty-four ---------------------------------------------------------------------------------

@@ -308,6 +308,20 @@ def test_a_peer_that_asks_and_never_reads_is_not_answered_without_bound():
     run_async(main())
 
 
+@pytest.mark.expect_log("guest .* sent nonsense: not a valid message")
+def test_a_peer_that_sends_nonsense_and_never_reads_is_not_answered_without_bound():
+    async def main():
+        async with guest() as (daemon, connection):
+            flood = asyncio.ensure_future(send_raw(connection, frame(NONSENSE["text"]) * 300_000))
+            await until(lambda: any(c.pending_bytes > 4_000_000 for c in daemon._connections), timeout_s=15)
+            await asyncio.sleep(0.1)
+            assert max(c.pending_bytes for c in daemon._connections) < 5_000_000
+            connection.abort()
+            await flood
+
+    run_async(main(), timeout_s=40)
+
+
 def test_requests_of_one_batch_are_answered_in_order():
     async def main():
         async with guest() as (_, connection):

@@ -181,6 +181,19 @@ def test_closing_fails_what_is_under_way_and_what_comes():
     with_pool(test, limit=1)
 
 
+def test_closing_while_it_connects_serves_nothing_any_more():
+    async def test(daemon, pool):
+        call = asyncio.ensure_future(pool.request(daemon.address, "sleep"))
+        await until(lambda: daemon._tasks)
+        assert not daemon._connections
+        await pool.close()
+        with pytest.raises(ConnectionClosedError, match="this side is closing"):
+            await asyncio.wait_for(call, 5)
+        assert daemon.started == []
+
+    with_pool(test)
+
+
 def test_arguments_that_cannot_be_encoded_raise_here():
     async def test(daemon, pool):
         for value in (object(), 2**70, "\ud800"):

@@ -14,6 +14,7 @@ from distributed.client import wait
 from distributed.errors import CancelledError, TaskError
 from tests.aio import until_sync
 from tests.daemons.clusterbed import process_cluster
+from tests.daemons.tasks import inc, nap
 
 WORKERS = 4
 
@@ -29,15 +30,6 @@ def client(cluster):
     with cluster.client() as client:
         client.wait_for_workers(WORKERS, timeout_s=10.0)
         yield client
-
-
-def inc(x):
-    return x + 1
-
-
-def nap(x, seconds=0.05):
-    time.sleep(seconds)
-    return x
 
 
 # -- tasks that are only rude -----------------------------------------------------------------------
