@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from distributed.comm import connect
 from distributed.errors import (
     AuthenticationError,
     CommError,
@@ -181,15 +182,25 @@ def test_closing_fails_what_is_under_way_and_what_comes():
     with_pool(test, limit=1)
 
 
-def test_closing_while_it_connects_serves_nothing_any_more():
+def test_closing_while_it_connects_serves_nothing_any_more(monkeypatch):
     async def test(daemon, pool):
-        call = asyncio.ensure_future(pool.request(daemon.address, "sleep"))
-        await until(lambda: daemon._tasks)
-        assert not daemon._connections
+        connected, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow_connect(*args, **kwargs):
+            connection = await connect(*args, **kwargs)
+            connected.set()
+            await go_on.wait()
+            return connection
+
+        monkeypatch.setattr("distributed.pool.connect", slow_connect)
+        call = asyncio.ensure_future(pool.request(daemon.address, "sleep", seconds=0.0))
+        await connected.wait()
         await pool.close()
+        go_on.set()
         with pytest.raises(ConnectionClosedError, match="this side is closing"):
             await asyncio.wait_for(call, 5)
         assert daemon.started == []
+        await until(lambda: not daemon._connections)
 
     with_pool(test)
 

@@ -45,7 +45,16 @@ NUMBERS = [0, 1, 2, 3, -1, 2**31, 2**63 - 1, -(2**63), 2**64 - 1]
 TIMES = [0.0, -1.0, 1e308, float("inf"), float("nan")]
 PLACES = ["127.0.0.1:1", "127.0.0.1:2", "w1", "", "nonsense"]
 PAYLOADS = [b"", b"junk", [], [b"x"], [Buffer(b"y" * 70_000)], ["text", 5], [None]]
-OPERATIONS = ["identity", "ncores", "who_has", "has_what", "nbytes", "gather", "scatter", "broadcast", "replicate"] + [
+OPERATIONS = [
+    "identity",
+    "ncores",
+    "who_has",
+    "has_what",
+    "nbytes",
+    "gather",
+    "scatter",
+    "broadcast",
+    "replicate",
     "rebalance",
     "worker_exited",
     "retire_workers",
