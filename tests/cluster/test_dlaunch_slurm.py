@@ -141,11 +141,13 @@ with Client(cluster="risky") as client:
 """
 
 
-def test_a_stranger_is_refused(slurm, dlaunch):
+def test_a_stranger_is_refused(slurm, dlaunch, workdir):
     run = dlaunch("-n", "1", "--name", "closed", "--wait", "all")
     run.until_said("1 worker is there")
     address = run.stdout.split()[3]
-    done = slurm.run(["dworker", address, "--death-timeout", "2s"], check=False, timeout_s=30)
+    # Whoever shares the home folder would find the cluster's secret by its address.
+    elsewhere = {"DLAUNCH_HOME": str(workdir / "elsewhere")}
+    done = slurm.run(["dworker", address, "--death-timeout", "2s"], env=elsewhere, check=False, timeout_s=30)
     assert done.returncode == 1, done.stderr
     assert "secret" in done.stderr
     assert run.interrupt() == 0
