@@ -304,18 +304,26 @@ def resolve(
 ) -> tuple[list[str], bytes]:
     """Return the scheduler's candidate addresses and the secret to use.
 
-    An explicit ``address`` (``"host:port"``) goes with the secret of the named cluster, or of the
-    cluster that the environment names if the address is one of its own, or the user's own secret.
+    An explicit ``address`` (``"host:port"``) goes with the secret of the named cluster, else of the
+    cluster of this user whose scheduler is there by its cluster file, else with the user's own.
     Without an address the addresses are empty if nothing names a cluster.  Raises ConfigError.
     """
     path = find(cluster, cluster_file)
-    if path is None:
-        return ([address] if address else []), default_secret()
     if address and not (cluster or cluster_file):
-        with contextlib.suppress(ConfigError):
-            found = ClusterFile.read(path)
-            if address in found.addresses:
-                return [address], found.secret_bytes
-        return [address], default_secret()
+        return [address], _secret_of(address, path)
+    if path is None:
+        return [], default_secret()
     found = ClusterFile.read(path)
     return ([address] if address else found.addresses), found.secret_bytes
+
+
+def _secret_of(address: str, named: Path | None) -> bytes:
+    """The secret for an address: of the first cluster file that has it, else the user's own."""
+    for path in [*([named] if named else []), *running_files()]:
+        with contextlib.suppress(ConfigError):
+            found = ClusterFile.read(path)
+            ports = {known.rpartition(":")[2] for known in found.addresses}
+            host, _, port = address.rpartition(":")
+            if address in found.addresses or (host == found.host and port in ports):
+                return found.secret_bytes
+    return default_secret()

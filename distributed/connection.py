@@ -53,6 +53,8 @@ _BATCH_BYTES: Final = 2**20
 """More are sent as several batches, so that decoding one never holds up the peer for long."""
 _SMALL_FRAME: Final = 2**16
 _LARGE_FRAME: Final = 2**25
+_READ_BYTES: Final = 2**18
+_NOTHING: Final = memoryview(b"")
 
 
 class Connection:
@@ -77,6 +79,7 @@ class Connection:
         self._scheduled = False
         self._closed_by_us = False
         self._unread: list[Message] = []
+        self._ahead = _NOTHING
         self._waiters: list[asyncio.Future[None]] = []
         self._loop = asyncio.get_running_loop()
         self.sound = True
@@ -226,25 +229,38 @@ class Connection:
         self._unread = messages + self._unread
 
     async def _read_frames(self) -> tuple[Any, list[Any]]:
-        count, first = check_head(await self._stream.read_bytes(HEAD.size), self._limits)
+        count, first = check_head(await self._read(HEAD.size), self._limits)
         if count == 1:
-            return await self._read_frame(first), []
-        lengths = await self._stream.read_bytes(8 * (count - 1))
-        sizes = check_lengths(lengths, first, self._limits)
-        body = await self._read_frame(first)
+            return await self._read_body(first), []
+        sizes = check_lengths(await self._read(8 * (count - 1)), first, self._limits)
+        body = await self._read_body(first)
         return body, [await self._read_frame(size) for size in sizes]
+
+    async def _read(self, length: int) -> memoryview:
+        """Return the next bytes, a few at most: what the system has is taken in one go."""
+        while len(self._ahead) < length:
+            data = await self._stream.read_bytes(_READ_BYTES, partial=True)
+            self._ahead = memoryview(b"".join((self._ahead, data)) if self._ahead else data)
+        return self._take(length)
+
+    def _take(self, length: int) -> memoryview:
+        taken, rest = self._ahead[:length], self._ahead[length:]
+        # An empty view would keep all that was read alive.
+        self._ahead = rest or _NOTHING
+        return taken
+
+    async def _read_body(self, length: int) -> memoryview:
+        return await (self._read if length <= _SMALL_FRAME else self._read_frame)(length)
 
     async def _read_frame(self, length: int) -> Any:
         if length <= _SMALL_FRAME:
-            return await self._stream.read_bytes(length) if length else b""
+            return bytes(await self._read(length))
         # Into its own memory at once: what arrives here is what the user's array will stand on.
-        try:
-            # Pages of a map come when they are written: no time to clear them, and a peer that
-            # announces much and sends little costs nothing.
-            frame = bytearray(length) if length < _LARGE_FRAME else memoryview(mmap.mmap(-1, length))
-        except (MemoryError, OSError, OverflowError) as error:
-            raise RemoteProtocolError(f"frame of {length} bytes: there is not so much memory") from error
-        await self._stream.read_into(frame)  # type: ignore[arg-type]
+        frame = _allocate(length)
+        part = self._take(length)
+        frame[: len(part)] = part
+        if rest := frame[len(part) :]:
+            await self._stream.read_into(rest)  # type: ignore[arg-type]
         return frame
 
     # -- the end ---------------------------------------------------------------------------------
@@ -298,6 +314,19 @@ def _slices(messages: tuple[Message, ...]) -> list[tuple[Message, ...]]:
         return [messages] if messages else []
     starts = range(0, len(messages), _MOST_MESSAGES)
     return [messages[start : start + _MOST_MESSAGES] for start in starts]
+
+
+def _allocate(length: int) -> memoryview:
+    """Memory for a frame; raises RemoteProtocolError if there is none."""
+    try:
+        if length < _LARGE_FRAME:
+            return memoryview(bytearray(length))
+        # Pages of a map come when they are written: no time to clear them, and a peer that
+        # announces much and sends little costs nothing.
+        pages = mmap.mmap(-1, length)
+    except (MemoryError, OSError, OverflowError) as error:
+        raise RemoteProtocolError(f"frame of {length} bytes: there is not so much memory") from error
+    return memoryview(pages)
 
 
 def socket_address(stream: IOStream, *, peer: bool) -> str:

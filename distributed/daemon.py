@@ -25,7 +25,6 @@ from typing import Any, ClassVar
 
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
-from tornado.netutil import bind_sockets
 from tornado.tcpserver import TCPServer
 
 from distributed.clusterfile import default_secret
@@ -39,7 +38,7 @@ from distributed.errors import (
     LocalProtocolError,
     RemoteProtocolError,
 )
-from distributed.listener import pausing
+from distributed.listener import listen
 from distributed.messages import Reply, Request
 from distributed.network import join_address, own_address, resolve_host
 from distributed.operations import Operation, operation, operations_of, stream_operation
@@ -124,13 +123,13 @@ class Daemon(TCPServer):
         else:
             host = where = resolve_host(self.host)
         try:
-            sockets = bind_sockets(port, address=where, backlog=4096)
+            sock = listen(where, port)
         except OSError as error:
             problem = _bind_problem(self.kind, where, port, error)
             raise ConfigError(problem, key="port", value=port) from error
         self.host = host
-        self._unserved = pausing(sockets)
-        self._port = self._unserved[0].getsockname()[1]
+        self._unserved = [sock]
+        self._port = sock.getsockname()[1]
 
     def start(self, port: int = 0) -> Any:  # type: ignore[override]
         """Listen on ``port`` and begin to serve; from any thread, before or after the loop runs.
@@ -288,7 +287,8 @@ class Daemon(TCPServer):
         except Exception as error:  # noqa: BLE001 - a bug of ours ends the daemon, by its name
             self.report_bug(error, f"serving {connection.peer}")
         finally:
-            await connection.close()
+            # In a close, what was to be said has been given its time already.
+            await connection.close(timeout_s=_FLUSH_S)
             self._connections.discard(connection)
 
     async def _hang_up(self, connection: Connection, error: Exception) -> None:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from collections.abc import Sequence
 from typing import Any, Final
 
 from tornado.ioloop import IOLoop
 
-__all__ = ["PausingSocket", "pausing"]
+__all__ = ["PausingSocket", "listen"]
 
 logger = logging.getLogger(__name__)
 
 PAUSE_S: Final = 0.5
+BACKLOG: Final = 4096
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -59,11 +59,24 @@ class PausingSocket(socket.socket):
             loop.update_handler(self, IOLoop.READ)
 
 
-def pausing(sockets: Sequence[socket.socket]) -> list[socket.socket]:
-    """Return the same listening sockets, made to pause."""
-    made: list[socket.socket] = []
-    for sock in sockets:
-        taken = PausingSocket(fileno=sock.detach())
-        taken.setblocking(False)
-        made.append(taken)
-    return made
+def listen(host: str, port: int) -> PausingSocket:
+    """Return a socket that listens on a numeric address and ``port`` (0: any free one).
+
+    Raises OSError.
+    """
+    family, kind, proto, _, where = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
+    )[0]
+    sock = PausingSocket(family, kind, proto)
+    try:
+        sock.setblocking(False)
+        # A port whose former connections are still fading away is free for us.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(where)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -17,6 +17,7 @@ import time
 import weakref
 from pathlib import Path
 
+from distributed.capacity import usable_cores
 from distributed.clusterfile import ClusterFile
 from distributed.errors import ConfigError
 from distributed.pool import rpc
@@ -29,13 +30,6 @@ _POLL_S = 0.02
 _GRACE_S = 10.0
 _ORPHAN_TIMEOUT_S = 5.0
 _LAST_LINES = 15
-
-
-def _usable_cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        return os.cpu_count() or 1
 
 
 class _Processes:
@@ -123,7 +117,7 @@ class LocalCluster:
         memory_limit: str | None = None,
         timeout_s: float = 60.0,
     ) -> None:
-        count = _usable_cores() if n_workers is None else n_workers
+        count = usable_cores() if n_workers is None else n_workers
         if count < 1 or threads_per_worker < 1:
             raise ValueError(f"a cluster needs at least 1 worker of 1 thread, not {count} of {threads_per_worker}")
         self._processes = _Processes()

@@ -16,7 +16,8 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 def operation(method: _Method) -> _Method:
     """Make a coroutine method an operation that peers can request by its name.
 
-    Keyword arguments are checked against its annotations; what it returns must be encodable (see
+    Keyword arguments are checked against its annotations (``Annotated[int, msgspec.Meta(ge=1)]``
+    bounds a number); what it returns must be encodable (see
     ``messages.py``), or the peer gets an error.
     """
     method._dlaunch_operation = "request"  # type: ignore[attr-defined]
@@ -44,7 +45,7 @@ class Operation:
         self.function = function
         self.takes_stream = function._dlaunch_operation == "stream"  # type: ignore[attr-defined]
         skipped = 3 if self.takes_stream else 1
-        hints = get_type_hints(function)
+        hints = get_type_hints(function, include_extras=True)
         fields: list[Any] = []
         for parameter in list(inspect.signature(function).parameters.values())[skipped:]:
             hint = hints.get(parameter.name, Any)

@@ -151,7 +151,7 @@ class _Run:
             code = await self._use(self.session)
         finally:
             await self._close(self.session, code)
-        return code
+        return code or self.session.launcher.exit_code
 
     def _take_signals(self) -> None:
         """First signal: a clean end.  Second: do not wait for the batch system.  Third: at once."""
@@ -185,10 +185,10 @@ class _Run:
     def _announce(self, session: Session) -> None:
         lines = [
             f"Cluster {session.name} at {session.address}",
-            f'Connect by: Client(cluster="{session.name}")',
+            f'Connect by: Client(cluster="{session.name}"), or Client("{session.address}")',
         ]
         if not self.command:
-            print("\n".join(lines), flush=True)
+            self.printer.say("\n".join(lines))
         else:  # stdout is the command's
             self.printer.tell(lines[0], False)
 
@@ -209,7 +209,7 @@ class _Run:
                 self.printer.tell(str(error), True)
             return _exit_code_of(error)
         if not self.command:
-            print(f"{n} workers are there", flush=True)
+            self.printer.say("1 worker is there" if n == 1 else f"{n} workers are there")
         return None
 
     async def _run_child(self, session: Session) -> int:
@@ -250,6 +250,8 @@ class _Run:
         self.child = None
         if code:
             session.launcher.trouble_seen = True
+        if self.stop.is_set() and session.launcher.progress.jobs:
+            self.printer.tell("cancelling the jobs; another Ctrl-C does not wait for the batch system", False)
         await session.close("the command has ended" if self.command else "told to end")
         self.printer.finish()
         if left := session.launcher.left:

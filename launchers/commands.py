@@ -87,6 +87,7 @@ async def run(command: Command) -> Output:
             f"{shlex.join(command.argv)} did not answer within {command.timeout_s:g} s",
             argv=command.argv,
             transient=True,
+            uncertain=True,
         ) from error
     finally:
         if process.returncode is None:

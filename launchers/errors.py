@@ -67,7 +67,8 @@ class CommandError(LauncherError):
     """A command of the batch system failed.
 
     ``argv``, ``exit_code`` (None: it never ended, or never started), ``stdout`` and ``stderr`` are the command's;
-    ``script`` is the path of the jobscript or ""; ``transient``: the same command may work in a while.
+    ``script`` is the path of the jobscript or ""; ``transient``: the same command may work in a while; ``uncertain``:
+    it may have worked all the same.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class CommandError(LauncherError):
         stderr: str = "",
         script: str = "",
         transient: bool = False,
+        uncertain: bool = False,
     ) -> None:
         super().__init__(message)
         self.argv = tuple(argv)
@@ -88,6 +90,7 @@ class CommandError(LauncherError):
         self.stderr = stderr
         self.script = script
         self.transient = transient
+        self.uncertain = uncertain
 
 
 class ProgramMissingError(CommandError):
@@ -129,6 +132,8 @@ class UnexpectedOutputError(CommandError):
             exit_code=0,
             stdout=stdout,
             stderr=stderr,
+            transient=True,
+            uncertain=True,
         )
         self.expected = expected
 

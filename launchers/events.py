@@ -54,12 +54,13 @@ class Submitted:
 
 @dataclass(frozen=True)
 class SubmitFailed:
-    """It did not, or we do not know.  ``transient``: worth trying again."""
+    """It did not.  ``transient``: worth trying again; ``uncertain``: perhaps it did all the same."""
 
     first: int
     last: int
     text: str
     transient: bool
+    uncertain: bool
     now_s: float
 
 

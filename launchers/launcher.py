@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 
 from distributed.comm import connect
 from distributed.daemon import Daemon, operation
-from distributed.errors import CommError, RequestTimeoutError
+from distributed.errors import CommError, ConfigError, RequestTimeoutError
 from distributed.messages import Request, WorkerAppeared, WorkerDisappeared
 from launchers import events
 from launchers.actions import Action, Cancel, Find, GiveUp, Inquire, Poll, Stopped, Submit, Tell
@@ -28,7 +28,6 @@ from launchers.errors import (
     StartFailedError,
     StatusError,
     SubmitError,
-    UnexpectedOutputError,
 )
 from launchers.folder import ArrayRecord, ClusterFolder, State, log_tail
 from launchers.jobs import ElementId, JobArray, JobSpec, JobState, JobStatus
@@ -57,9 +56,9 @@ class Listener(Protocol):
 class Launcher(Daemon):
     """Keeps the jobs of one cluster going until it is closed; closing cancels them and waits until they are gone.
 
-    ``problem`` is what went wrong for good, or None; ``over`` is set when no worker is left and none can come, or the
-    scheduler is gone; ``told_to_end`` when a peer asked for the end.  ``trouble_seen``: something went wrong, perhaps
-    only for one job.  ``left``: elements that were still in the batch system when we stopped waiting.
+    ``problem`` is what went wrong for good, or None; ``over`` is set when no worker is left and none can come, the
+    scheduler is gone, or it is closed; ``told_to_end`` when a peer asked for the end.  ``trouble_seen``: something went
+    wrong, perhaps only for one job.  ``left``: elements that were still in the batch system when we stopped waiting.
     """
 
     kind: ClassVar[str] = "Launcher"
@@ -110,6 +109,8 @@ class Launcher(Daemon):
 
     async def _close(self, reason: str) -> None:
         logger.info("%s: cancelling all jobs: %s", self.spec.name, reason)
+        self.over.set()
+        self._wake_waiters()
         if self.exit_code:  # a bug of ours: the machine cannot be trusted to come to an end
             await self._cancel_everything()
         else:
@@ -216,9 +217,13 @@ class Launcher(Daemon):
         self._disarm()
         wake_s = self._machine.wake_s()
         if wake_s is not None:
-            loop = asyncio.get_running_loop()
             delay_s = max(0.0, wake_s - time.monotonic())
-            self._timer = loop.call_later(delay_s, lambda: self._handle(events.Tick(time.monotonic())))
+            loop = asyncio.get_running_loop()
+            # As a task, so that a bug in the machine ends the daemon rather than only this callback.
+            self._timer = loop.call_later(delay_s, lambda: self.own(self._tick(), name="tick"))
+
+    async def _tick(self) -> None:
+        self._handle(events.Tick(time.monotonic()))
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -250,20 +255,17 @@ class Launcher(Daemon):
 
     async def _submit(self, action: Submit) -> None:
         spec = dataclasses.replace(self.spec, first=action.first, last=action.last)
-        self._remember(submitting=f"{action.first}-{action.last}")
-        command = self.plugin.submit_command(self.script, spec)
         try:
-            output = await run(command)
+            self._remember(submitting=f"{action.first}-{action.last}")
+            output = await run(self.plugin.submit_command(self.script, spec))
             array = self._parse_submit(output, spec)
-        except CommandError as error:
-            self._remember()
-            transient = error.transient or isinstance(error, UnexpectedOutputError)
+        except (CommandError, ConfigError) as error:
             logger.warning("submitting %s-%s failed: %s", action.first, action.last, error)
-            self._handle(events.SubmitFailed(action.first, action.last, str(error), transient, time.monotonic()))
+            self._handle(_submit_failed(action, error))
             return
         logger.info("submitted elements %s-%s as %s", action.first, action.last, array.id)
-        self._remember(array)
-        self._listener.tell(f"submitted {len(array.elements)} jobs: {_short(array)}", False)
+        self._note_submitted(array)
+        self._listener.tell(f"submitted {_jobs(array)}: {_short(array)}", False)
         self._handle(events.Submitted(action.first, action.last, array, time.monotonic()))
 
     def _parse_submit(self, output: Output, spec: JobSpec) -> JobArray:
@@ -273,14 +275,21 @@ class Launcher(Daemon):
         blamed = blame_line(self.plugin, failure, self.script)
         text = "\n".join(filter(None, [failure.text, blamed]))
         text = f"{self.plugin.programs[0]} refused the jobs: {text}" if not failure.transient else text
-        raise command_error(SubmitError, output, text, transient=failure.transient, script=str(self.folder.script_file))
+        failure = dataclasses.replace(failure, text=text)
+        raise command_error(SubmitError, output, failure, script=str(self.folder.script_file))
 
-    def _remember(self, array: JobArray | None = None, submitting: str = "") -> None:
-        """Write down what was, or is being, submitted, so that it can be found if we die now."""
-        if array is not None and array.id not in self.arrays:
-            self._state.arrays.append(ArrayRecord(array.id, array.elements))
+    def _remember(self, submitting: str = "") -> None:
+        """Write down what was, or is being, submitted, so that it can be found if we die now.  Raises ConfigError."""
         self._state.submitting = submitting
         self.folder.write_state(self._state)
+
+    def _note_submitted(self, array: JobArray) -> None:
+        if array.id not in self.arrays:
+            self._state.arrays.append(ArrayRecord(array.id, array.elements))
+        try:
+            self._remember()
+        except ConfigError as error:  # The jobs are there all the same.
+            self._tell(Tell(f"the jobs {array.id} are not written down: {error}", warning=True))
 
     async def _look_for_jobs(self, _action: Find) -> None:
         assert isinstance(self.plugin, Finder)
@@ -291,7 +300,7 @@ class Launcher(Daemon):
             self._handle(events.FindFailed(str(error), time.monotonic()))
             return
         for array in arrays:
-            self._remember(array)
+            self._note_submitted(array)
         self._handle(events.Found(arrays, time.monotonic()))
 
     async def _poll(self, action: Poll) -> None:
@@ -344,7 +353,7 @@ class Launcher(Daemon):
         if output.exit_code != 0:
             failure = self.plugin.explain_failure(output)
             if not failure.harmless:
-                raise command_error(kind, output, failure.text, transient=failure.transient)
+                raise command_error(kind, output, failure)
         return output
 
     # -- bad ends ----------------------------------------------------------------------------------------------------
@@ -402,6 +411,17 @@ class Launcher(Daemon):
                         self._handle(events.WorkerLeft(message.name, time.monotonic()))
         finally:
             connection.abort()
+
+
+def _submit_failed(action: Submit, error: CommandError | ConfigError) -> events.SubmitFailed:
+    # What could not be written down first was not submitted; the disk may have room again.
+    transient = error.transient if isinstance(error, CommandError) else True
+    uncertain = isinstance(error, CommandError) and error.uncertain
+    return events.SubmitFailed(action.first, action.last, str(error), transient, uncertain, time.monotonic())
+
+
+def _jobs(array: JobArray) -> str:
+    return f"{len(array.elements)} job{'s' if len(array.elements) > 1 else ''}"
 
 
 def _short(array: JobArray) -> str:

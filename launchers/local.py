@@ -58,7 +58,7 @@ class LocalPlugin:
     def parse_status(self, output: Output) -> dict[ElementId, JobStatus]:
         """The ids that live, one per line."""
         if output.exit_code != 0:
-            raise command_error(StatusError, output, self.explain_failure(output).text)
+            raise command_error(StatusError, output, self.explain_failure(output))
         return {line: JobStatus(JobState.RUNNING) for line in output.stdout.split()}
 
     def cancel_command(self, ids: Sequence[str]) -> Command:

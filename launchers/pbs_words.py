@@ -233,9 +233,9 @@ def _all_gone(output: Output) -> bool:
 def status_error(output: Output, text: str = "") -> StatusError:
     """Return the error of a command that does not tell about jobs; without ``text`` its own words explain it."""
     if text:
-        return command_error(StatusError, output, text, transient=True)
+        return command_error(StatusError, output, Failure(text, transient=True))
     failure = explain(output)
-    return command_error(StatusError, output, failure.text, transient=failure.transient)
+    return command_error(StatusError, output, failure)
 
 
 def has_failed(output: Output) -> bool:

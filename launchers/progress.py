@@ -55,6 +55,17 @@ class ProgressPrinter:
         erase = _ERASE if self._rewrites and self._shown else ""
         self._write(f"{erase}dlaunch: {mark}{text}\n{again}")
 
+    def say(self, text: str) -> None:
+        """Print a result on stdout, clear of the line that is being rewritten."""
+        if self._rewrites and self._shown:
+            self._write(_ERASE)
+        # A reader that has gone is no reason to end the cluster.
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+        if self._rewrites and self._shown and not self.quiet:
+            self._write(self._shown)
+
     def finish(self) -> None:
         """End the line that is being rewritten."""
         if self._rewrites and self._shown:

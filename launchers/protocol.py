@@ -61,14 +61,16 @@ class Failure:
     """A failed command, explained.
 
     ``text``: a sentence or the command's own words.  ``transient``: worth trying again later.  ``option``: the
-    directive at fault, in its canonical spelling, if that is known.  ``harmless``: what was to be cancelled is gone,
-    and nothing else was wrong.
+    directive at fault, in its canonical spelling, if that is known.  ``uncertain``: what was asked for may have been
+    done all the same, as after a lost answer; before a submission is repeated its jobs are then looked for.
+    ``harmless``: what was to be cancelled is gone, and nothing else was wrong.
     """
 
     text: str
     transient: bool = False
     option: str = ""
     harmless: bool = False
+    uncertain: bool = False
 
 
 class Plugin(Protocol):
@@ -184,16 +186,15 @@ class Placer(Protocol):
 _Error = TypeVar("_Error", bound=CommandError)
 
 
-def command_error(
-    kind: type[_Error], output: Output, text: str, *, transient: bool = False, script: str = ""
-) -> _Error:
+def command_error(kind: type[_Error], output: Output, failure: Failure, *, script: str = "") -> _Error:
     """Return an error of this kind about a command that ended, with all that it printed."""
     return kind(
-        text,
+        failure.text,
         argv=output.argv,
         exit_code=output.exit_code,
         stdout=output.stdout,
         stderr=output.stderr,
         script=script,
-        transient=transient,
+        transient=failure.transient,
+        uncertain=failure.uncertain,
     )

@@ -226,9 +226,11 @@ class ScalingMachine:
             if (slot := self.slots.get(index)) and slot.phase is Phase.SUBMITTING:
                 slot.phase = Phase.WANTED
         if self.stopping:
-            self._find_due = event.transient and self._can_find
+            self._find_due = event.uncertain and self._can_find
+        elif event.uncertain and not self._can_find:
+            self._give_up(f"{event.text}\nperhaps the jobs are there all the same: look for them first", refused=True)
         elif event.transient:
-            self._find_due = self._can_find
+            self._find_due = event.uncertain and self._can_find
             self._retry_later(event.text, event.now_s)
         else:
             self._give_up(event.text, refused=True)
@@ -276,6 +278,8 @@ class ScalingMachine:
         young = any(slot.has_job and not slot.registered for slot in self.slots.values())
         limit_s = 3.0 if self.stopping else 5.0 if changed else 10.0 if young else 30.0
         self._poll_pause_s = min(self._poll_pause_s * 1.5, limit_s)
+        if any(slot.gone_polls for slot in self.slots.values() if slot.has_job):
+            self._poll_pause_s = 1.0  # is it really gone?
         self._next_poll_s = now_s + self._poll_pause_s
 
     def _on_poll_failed(self, event: events.PollFailed) -> None:

@@ -143,7 +143,7 @@ def _worker_command(plugin: Plugin, settings: Settings, folder: ClusterFolder) -
         words += ["--nprocs", str(settings.workers_per_job)]
     if settings.mem is not None:
         words += ["--memory-limit", str(settings.mem // settings.workers_per_job)]
-    words += ["--death-timeout", f"{settings.death_timeout:g}s"]
+    words += ["--death-timeout", f"{settings.death_timeout:.12g}s"]
     words += ["--job-id", (Variable.JOB_ID,)]
     return tuple(words)
 

@@ -174,11 +174,11 @@ class SgePlugin:
     def _document(self, output: Output, *roots: str) -> ET.Element:
         if output.exit_code != 0:
             failure = self.explain_failure(output)
-            raise command_error(StatusError, output, failure.text, transient=failure.transient)
+            raise command_error(StatusError, output, failure)
         found = parse_document(output.stdout)
         if found is None or found.tag not in roots:
             text = f"{output.argv[0]} printed {output.stdout[:200]!r}"
-            raise command_error(StatusError, output, text, transient=True)
+            raise command_error(StatusError, output, Failure(text, transient=True))
         return found
 
 

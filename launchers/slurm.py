@@ -11,7 +11,7 @@ from jobscripts.directives import canonical_option
 from launchers.errors import StatusError, UnexpectedOutputError
 from launchers.jobs import ElementId, JobArray, JobSpec, JobState, JobStatus
 from launchers.protocol import Command, Failure, Output, command_error
-from launchers.slurm_words import ALIASES, FAILURES, KEPT_DEFAULTS, RESERVED, STATES, explain_reason
+from launchers.slurm_words import ALIASES, FAILURES, KEPT_DEFAULTS, RESERVED, STATES, UNCERTAIN, explain_reason
 
 __all__ = ["SlurmPlugin"]
 
@@ -75,12 +75,12 @@ class SlurmPlugin:
         if output.exit_code != 0:
             if _UNKNOWN_ID in output.stderr:
                 return {}
-            failure = self.explain_failure(output)
-            raise command_error(StatusError, output, failure.text, transient=failure.transient)
+            raise command_error(StatusError, output, self.explain_failure(output))
         lines = list(_queue_lines(output.stdout))
         if output.stdout.strip() and not lines:
             # Silence means that no job is left; text that is not about jobs means nothing at all.
-            raise command_error(StatusError, output, f"squeue printed {output.stdout.strip()!r}", transient=True)
+            failure = Failure(f"squeue printed {output.stdout.strip()!r}", transient=True)
+            raise command_error(StatusError, output, failure)
         return {f"{job}_{index}" if index is not None else job: status for job, index, status in lines}
 
     def cancel_command(self, ids: Sequence[str]) -> Command:
@@ -94,8 +94,7 @@ class SlurmPlugin:
     def parse_find(self, output: Output) -> list[JobArray]:
         """The arrays among the lines of ``squeue``."""
         if output.exit_code != 0:
-            failure = self.explain_failure(output)
-            raise command_error(StatusError, output, failure.text, transient=failure.transient)
+            raise command_error(StatusError, output, self.explain_failure(output))
         arrays: dict[str, dict[int, ElementId]] = {}
         for job, index, _ in _queue_lines(output.stdout):
             if index is not None:
@@ -128,7 +127,8 @@ class SlurmPlugin:
         for pattern, transient, option, hint in FAILURES:
             if match := re.search(pattern, text):
                 at_fault = option or (match[1] if match.groups() else "")
-                return Failure(f"{text}\n{hint}" if hint else text, transient, at_fault)
+                uncertain = bool(re.search(UNCERTAIN, text))
+                return Failure(f"{text}\n{hint}" if hint else text, transient, at_fault, uncertain)
         return Failure(text)
 
 

@@ -6,7 +6,7 @@ import re
 
 from launchers.jobs import JobState
 
-__all__ = ["ALIASES", "FAILURES", "KEPT_DEFAULTS", "RESERVED", "STATES", "explain_reason"]
+__all__ = ["ALIASES", "FAILURES", "KEPT_DEFAULTS", "RESERVED", "STATES", "UNCERTAIN", "explain_reason"]
 
 STATES = {
     "PENDING": JobState.PENDING,
@@ -151,6 +151,10 @@ FAILURES: tuple[tuple[str, bool, str, str], ...] = (
     (r"Invalid job array specification", False, "--array", _ARRAY),
     (r"[Nn]ode configuration is not available", False, "", "no node of the partition has what a job asks for"),
 )
+
+
+UNCERTAIN = r"[Tt]imed out|Zero Bytes were transmitted|temporarily"
+"""After these the answer may have been lost rather than the request."""
 
 
 def explain_reason(reason: str) -> str:

@@ -121,7 +121,7 @@ class SshPlugin:
     def parse_status(self, output: Output) -> dict[ElementId, JobStatus]:
         """Lines like ``ab12cd34.3@n03 running -1 ``."""
         if output.exit_code != 0:
-            raise command_error(StatusError, output, self.explain_failure(output).text)
+            raise command_error(StatusError, output, self.explain_failure(output))
         return {
             element: _status(word, int(code), element.partition("@")[2], reason)
             for element, word, code, reason in _STATUS.findall(output.stdout)

@@ -50,9 +50,7 @@ async def _no_tasks_left() -> None:
         raise AssertionError(f"{len(left)} tasks were left running:{names}")
 
 
-async def until(
-    predicate: Callable[[], T | Awaitable[T]], timeout_s: float = 10.0, what: str = ""
-) -> T:
+async def until(predicate: Callable[[], T | Awaitable[T]], timeout_s: float = 10.0, what: str = "") -> T:
     """Await until ``predicate()`` (plain or a coroutine function) is true; return its value.
 
     Raises AssertionError after ``timeout_s``, saying ``what`` was waited for and the last value.

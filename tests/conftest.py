@@ -27,11 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def log_guard(request: pytest.FixtureRequest) -> Iterator[LogGuard]:
     """Fail a test that logs a WARNING or worse it did not announce, or announced in vain."""
-    patterns = [
-        str(pattern)
-        for marker in request.node.iter_markers("expect_log")
-        for pattern in marker.args
-    ]
+    patterns = [str(pattern) for marker in request.node.iter_markers("expect_log") for pattern in marker.args]
     guard = LogGuard()
     for pattern in patterns:
         guard.expect(pattern)

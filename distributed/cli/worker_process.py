@@ -56,7 +56,7 @@ async def run_worker(settings: WorkerSettings, stop: asyncio.Event, witness: Wit
         witness.registered(await worker.registered())
     await worker.finished()
     closing.cancel()
-    witness.ending(worker.close_reason)
+    witness.ending(worker.close_reason or "closed")
     return worker.exit_code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
 from itertools import islice
@@ -10,7 +11,7 @@ from typing import Any, Final
 from distributed.client.connecting import Connecting
 from distributed.client.control import Control
 from distributed.client.executor import ClientExecutor
-from distributed.client.fetching import Fetched, fetch
+from distributed.client.fetching import Fetched, fetch, load_result
 from distributed.client.future import Future, done_already
 from distributed.client.graphs import call_of, is_key, plan
 from distributed.client.keys import (
@@ -27,13 +28,14 @@ from distributed.client.snapshots import detached
 from distributed.client.structures import MISSING, fill, find_futures
 from distributed.client.table import KeyState, exception_of
 from distributed.client.waiting import ALL_COMPLETED, FIRST_EXCEPTION, block, unblock
-from distributed.errors import RequestTimeoutError
+from distributed.errors import RequestTimeoutError, TaskError
 from distributed.messages import Payload, TaskOptions, TaskSpec
-from distributed.wire.payload import dumps, dumps_call, loads
+from distributed.wire.payload import dumps, dumps_call, payload_nbytes
 
 __all__ = ["Client", "CompatibleExecutor", "Executor"]
 
 _CALLS_PER_BATCH: Final = 2000
+_LARGEST_DIGESTED: Final = 2**20
 
 
 class Client(Connecting, Control):
@@ -86,7 +88,7 @@ class Client(Connecting, Control):
         ``allow_other_workers`` only where it should.  Higher ``priority`` runs first; ``retries``
         more attempts follow a failure; ``resources`` are held while it runs.
 
-        Raises TypeError if ``function`` is not callable or an argument cannot be pickled.
+        Raises TypeError if ``function`` is not callable, and what the pickling of an argument raises.
         """
         options = make_options(
             priority=priority,
@@ -252,8 +254,8 @@ class Client(Connecting, Control):
         else one.
 
         A dict's keys (strings) are the keys on the cluster.  Items go round robin by threads, or
-        with ``broadcast`` to all workers (or all named ones).  With ``hash`` equal data have equal
-        keys and travel once.
+        with ``broadcast`` to all workers (or all named ones).  With ``hash`` equal data of up to 1 MiB
+        have equal keys and travel once.
 
         Raises NoWorkersError if there is no such worker within the client's ``timeout_s``.
         """
@@ -288,7 +290,9 @@ class Client(Connecting, Control):
 
     def _data_keys(self, items: list[Any], payloads: list[Payload], content: bool) -> list[str]:
         def token(payload: Payload) -> str:
-            return token_of(b"data", payload) if content else self._tokens.next()
+            # To digest large data takes longer than to send them again.
+            small = payload_nbytes(payload) <= _LARGEST_DIGESTED
+            return token_of(b"data", payload) if content and small else self._tokens.next()
 
         pairs = zip(items, payloads, strict=True)
         return [f"{name_of(type(item))}-{token(payload)}" for item, payload in pairs]
@@ -398,9 +402,20 @@ def _filled(structure: Any, states: list[KeyState], got: Fetched, errors: str) -
         for state in states:
             if state.key in got.errors:
                 raise got.errors[state.key]
-    values = {key: loads(got.payloads.pop(key)) for key in list(got.payloads)}
+    values = _loaded(got, errors)
     filled = fill(structure, lambda future: values.get(future.key, MISSING))
     return None if filled is MISSING else filled
+
+
+def _loaded(got: Fetched, errors: str) -> dict[str, Any]:
+    """Key -> result; payloads go as they are read, so that not all are there twice."""
+    if errors == "raise":
+        return {key: load_result(key, got.payloads.pop(key)) for key in list(got.payloads)}
+    values = {}
+    for key, payload in got.payloads.items():
+        with contextlib.suppress(TaskError):
+            values[key] = load_result(key, payload)
+    return values
 
 
 Executor = Client

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from distributed.client.session import Session
 from distributed.client.table import KeyState, Remote, exception_of
 from distributed.client.waiters import Countdown, LoopWaker
-from distributed.errors import CommError, DistributedError, RequestTimeoutError, WorkerLostError
+from distributed.errors import CommError, DistributedError, RequestTimeoutError, TaskError, WorkerLostError
 from distributed.messages import Payload
+from distributed.wire.payload import loads
 
-__all__ = ["Fetched", "fetch"]
+__all__ = ["Fetched", "fetch", "load_result"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,25 @@ _REQUESTS_AT_ONCE: Final = 32
 _ROUNDS: Final = 8
 _FIRST_PAUSE_S: Final = 0.02
 _REQUEST_TIMEOUT_S: Final = 120.0
+
+
+def load_result(key: str, payload: Payload) -> Any:
+    """Return the value in a payload.
+
+    Raises TaskError, naming the key, if it cannot be unpickled in this process.
+    """
+    try:
+        return loads(payload)
+    except TaskError:  # whoever pickled it says why it could not
+        raise
+    except Exception as error:
+        version = ".".join(map(str, sys.version_info[:3]))
+        raise TaskError(
+            f"the result of {key} cannot be unpickled here (Python {version}): {type(error).__name__}: {error}; "
+            "are the same modules and versions installed here and there?",
+            key=key,
+            type_name=type(error).__qualname__,
+        ) from error
 
 
 class Fetched:

@@ -10,12 +10,11 @@ from typing import Any, ClassVar, Protocol
 
 from distributed.client.callbacks import CallbackThread
 from distributed.client.defaults import default_owner
-from distributed.client.fetching import fetch
+from distributed.client.fetching import fetch, load_result
 from distributed.client.session import Session
 from distributed.client.table import KeyState, Status, Waiter, exception_of
 from distributed.client.waiters import Countdown, LoopWaker, ThreadWaker
 from distributed.errors import RequestTimeoutError
-from distributed.wire.payload import loads
 
 __all__ = ["Future", "Owner", "done_already", "on_loop_of"]
 
@@ -141,7 +140,7 @@ class Future:
         state = self._state
         detail = state.detail
         if state.status == "finished" and isinstance(detail, bytes | list):
-            return loads(detail)
+            return load_result(state.key, detail)
         if state.status in ("pending", "finished"):
             left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
             session = self._client.session
@@ -160,7 +159,7 @@ class Future:
         await self._wait(None)
         state = self._state
         if state.status == "finished" and isinstance(state.detail, bytes | list):
-            return loads(state.detail)
+            return load_result(state.key, state.detail)
         if state.status not in ("pending", "finished"):
             raise _failure(state)
         session = self._client.session
@@ -283,7 +282,7 @@ def _failure(state: KeyState) -> BaseException:
 def _outcome(fetched: Any, key: str) -> Any:
     if key in fetched.errors:
         raise fetched.errors[key]
-    return loads(fetched.payloads[key])
+    return load_result(key, fetched.payloads[key])
 
 
 def done_already(client: Owner) -> Any:

@@ -229,15 +229,15 @@ class Nanny(Daemon):
             self.handle(events.WorkerRegistered(self._now_s()))
         elif isinstance(report, Exited):
             how = describe_exit(report.exit_code, process.last_words)
-            self._exited(report.exit_code, how)
+            self._exited(report.exit_code, how, announced=bool(process.last_words))
         elif isinstance(report, Spawned):
             logger.debug("worker process %s of nanny %s starts", report.pid, self.name)
         if self._listener is not None:
             self._listener(process, report)
 
-    def _exited(self, exit_code: int, how: str) -> None:
+    def _exited(self, exit_code: int, how: str, announced: bool = True) -> None:
         who = self.name or self.worker_address or "the worker"
-        self.handle(events.WorkerExited(self._now_s(), exit_code, how))
+        self.handle(events.WorkerExited(self._now_s(), exit_code, how, announced))
         if self.machine.state == "restarting":
             logger.warning("%s died and is started again: %s", who, self.machine.last_exit)
         else:

@@ -62,11 +62,14 @@ class WorkerRegistered:
 class WorkerExited:
     """The worker process is gone: ``exit_code`` (negative: the signal), and ``how`` it ended in
     words.
+
+    ``announced``: whether the worker said that it ends; a task may end the process with any code.
     """
 
     now_s: float
     exit_code: int
     how: str
+    announced: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,7 @@ class NannyMachine:
         address, self.worker_address = self.worker_address, ""
         if self.state == "stopping":
             # A clean end was announced by the worker itself.
-            clean = event.exit_code == EXIT_OK
+            clean = event.announced and event.exit_code == EXIT_OK
             told = [] if clean else self._told(address, reason, expected=True)
             if self._start_again:
                 return told + self._fresh_start()
@@ -168,7 +168,7 @@ class NannyMachine:
         return [ReportExit(address, reason, expected)] if address else []
 
     def _unasked_exit(self, event: events.WorkerExited, address: str, reason: str) -> list[Action]:
-        if event.exit_code in {EXIT_OK, EXIT_DEATH_TIMEOUT}:
+        if event.announced and event.exit_code in {EXIT_OK, EXIT_DEATH_TIMEOUT}:
             self.state = "stopped"
             return [EndNanny(reason, event.exit_code)]
         told = self._told(address, reason, expected=False)

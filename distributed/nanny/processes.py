@@ -49,11 +49,15 @@ _CODE: Final = (
     "from distributed.cli.worker_process import main; main(int(sys.argv[2]), int(sys.argv[3]))"
 )
 
+_EXIT_WRECKED: Final = 71
+
 
 def describe_exit(exit_code: int, last_words: str = "") -> str:
     """Say how a process ended; a negative code is the signal that ended it."""
     if exit_code >= 0:
         how = f"exit code {exit_code}"
+        if exit_code == _EXIT_WRECKED:
+            last_words = last_words or "a task has closed the descriptors of its process"
     else:
         try:
             how = f"killed by signal {-exit_code} ({signal.Signals(-exit_code).name})"

@@ -40,7 +40,11 @@ logger = logging.getLogger(__name__)
 
 
 class RegisteredWorker:
-    """What the daemon knows of a registered worker; ``info`` as given at its registration."""
+    """What the daemon knows of a registered worker; ``info`` as given at its registration.
+
+    ``exit``: a future of how its process ended and whether that was expected, as its nanny tells; ``gone``: set when
+    it is not registered any more; ``retired``: it was told to go.
+    """
 
     def __init__(self, connection: Connection, info: dict[str, Any]) -> None:
         self.connection = connection
@@ -48,6 +52,8 @@ class RegisteredWorker:
         self.last_seen_s = time.monotonic()
         self.goodbye: str | None = None
         self.retired = False
+        self.exit: asyncio.Future[tuple[str, bool]] = asyncio.get_running_loop().create_future()
+        self.gone = asyncio.Event()
 
 
 class Control(Daemon):
@@ -65,7 +71,6 @@ class Control(Daemon):
         self._watchers: set[Connection] = set()
         self._answers_due: dict[int, asyncio.Future[Any]] = {}
         self._tokens = itertools.count(1)
-        self._exits: dict[str, asyncio.Future[tuple[str, bool]]] = {}
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
 
     # -- the machine -----------------------------------------------------------------------------------------------
@@ -234,20 +239,38 @@ class Control(Daemon):
                 await self.wait_for_workers(1, timeout_s)
             except RequestTimeoutError as error:
                 raise NoWorkersError("scattered data", [], timeout_s) from error
+        left, holders, sizes = dict(data), dict[str, list[str]](), dict[str, int]()
         chosen = self._select(workers)
-        places = [address for address in chosen for _ in range(self.workers[address].info["nthreads"])]
-        holders = {key: (chosen if broadcast else [places[i % len(places)]]) for i, key in enumerate(data)}
-        batches: dict[str, dict[str, Payload]] = defaultdict(dict)
-        for key, addresses in holders.items():
-            for address in addresses:
-                batches[address][key] = data[key]
-        replies = await asyncio.gather(
-            *(self.pool.request(address, "update_data", data=part) for address, part in batches.items())
-        )
-        sizes = {key: size for reply in replies for key, size in reply["nbytes"].items()}
+        while left:
+            batches = self._share_out(left, chosen, broadcast)
+            replies = await asyncio.gather(
+                *(self.pool.request(address, "update_data", data=part) for address, part in batches.items()),
+                return_exceptions=True,
+            )
+            for address, reply in zip(batches, replies, strict=True):
+                if isinstance(reply, BaseException):
+                    logger.info("scatter: %s took nothing: %s", address, reply)
+                    chosen.remove(address)  # the others may do
+                    continue
+                for key, size in reply["nbytes"].items():
+                    sizes[key] = size
+                    holders.setdefault(key, []).append(address)
+                    left.pop(key, None)
         scattered = {key: (sizes[key], addresses) for key, addresses in holders.items()}
         self.handle(ClientMessages(client, [DataScattered(scattered)]))
         return holders
+
+    def _share_out(self, data: dict[str, Payload], chosen: list[str], broadcast: bool) -> dict[str, dict[str, Payload]]:
+        """Address -> its share of the data.  Raises NoWorkersError if no worker is left."""
+        present = {address: self.workers[address] for address in chosen if address in self.workers}
+        places = [address for address, worker in present.items() for _ in range(worker.info["nthreads"])]
+        if not places:
+            raise NoWorkersError("scattered data", list(self.workers))
+        batches: dict[str, dict[str, Payload]] = defaultdict(dict)
+        for i, (key, payload) in enumerate(data.items()):
+            for address in present if broadcast else [places[i % len(places)]]:
+                batches[address][key] = payload
+        return batches
 
     @operation
     async def replicate(self, keys: list[str], n: int | None = None, workers: list[str] | None = None) -> None:
@@ -270,7 +293,9 @@ class Control(Daemon):
         One dead worker does not spoil the others' answers.
         """
         kwargs = dict(message)
-        op = kwargs.pop("op")
+        op = kwargs.pop("op", None)
+        if not isinstance(op, str):
+            raise TypeError("a broadcast is {'op': name of the operation, argument: value, ...}, and 'op' is missing")
 
         async def ask(address: str) -> dict[str, Any]:
             try:
@@ -290,20 +315,26 @@ class Control(Daemon):
         """
         before = dict(self.workers)
         await self._ask(RestartWanted)
-        kept = [address for address, worker in before.items() if not worker.info["nanny"]]
-        nannies = {address: w.info["nanny"] for address, w in before.items() if w.info["nanny"]}
-        for address in nannies:
-            before[address].retired = True
-        results = await asyncio.gather(
-            *(self.pool.request(nanny, "restart", timeout_s=timeout_s) for nanny in nannies.values()),
-            return_exceptions=True,
-        )
-        failed = [f"{a}: {r}" for a, r in zip(nannies, results, strict=True) if isinstance(r, BaseException)]
+        nursed = {address: worker for address, worker in before.items() if worker.info["nanny"]}
+        problems = await asyncio.gather(*(self._restart_one(worker, timeout_s) for worker in nursed.values()))
+        failed = [f"{address}: {problem}" for address, problem in zip(nursed, problems, strict=True) if problem]
         if failed:
             logger.warning("restart: some workers did not restart: %s", "; ".join(failed))
         with contextlib.suppress(RequestTimeoutError):
             await self.wait_for_workers(len(before) - len(failed), timeout_s)
-        return {"restarted": len(nannies) - len(failed), "kept": kept, "failed": failed}
+        kept = [address for address in before if address not in nursed]
+        return {"restarted": len(nursed) - len(failed), "kept": kept, "failed": failed}
+
+    async def _restart_one(self, worker: RegisteredWorker, timeout_s: float) -> str:
+        """Have a nanny replace its worker; return "" once the old one is gone, else why it is not."""
+        worker.retired = True
+        try:
+            await self.pool.request(worker.info["nanny"], "restart", timeout_s=timeout_s)
+            await asyncio.wait_for(worker.gone.wait(), timeout_s)
+        except (DistributedError, asyncio.TimeoutError) as error:
+            worker.retired = False
+            return str(error) or f"it is still there after {timeout_s:g} s"
+        return ""
 
     @operation
     async def retire_workers(self, workers: list[str], reason: str = "retired") -> list[str]:
@@ -317,21 +348,11 @@ class Control(Daemon):
         for worker in leaving.values():
             worker.retired = True
         await self._ask(lambda token: RetireWanted(token, chosen))
-        await asyncio.gather(
+        answers = await asyncio.gather(
             *(self.pool.request(w.info["nanny"] or a, "terminate", timeout_s=10.0) for a, w in leaving.items()),
             return_exceptions=True,
         )
+        for address, answer in zip(leaving, answers, strict=True):
+            if isinstance(answer, BaseException) and address in self.workers:
+                logger.warning("cannot tell %s to go: %s; it gets no more tasks", address, answer)
         return chosen
-
-    @operation
-    async def worker_exited(self, worker: str, reason: str, expected: bool = False) -> None:
-        """A nanny tells how the process of the worker at address ``worker`` ended."""
-        loop = asyncio.get_running_loop()
-        future = self._exits.setdefault(worker, loop.create_future())
-        if not future.done():
-            future.set_result((reason, expected))
-        if worker in self.workers:
-            # The loss of its connection will be noticed by itself; if not, the word stands for it soon.
-            loop.call_later(10.0, self._exits.pop, worker, None)
-        else:
-            self._exits.pop(worker, None)

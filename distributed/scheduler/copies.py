@@ -137,7 +137,7 @@ def copy_arrived(state: State, task: Task, worker: Worker) -> None:
     for mission, source in _strike(state, task, worker):
         mission.moved += 1
         # While a task runs somewhere that needs it, a copy too many does no harm, one too few might.
-        if source is not None and task in source.data and len(task.holders) > 1 and not task.needs:
+        if source is not None and task in source.data and not task.needs:
             remove_copy(state, task, source)
             drop(state, source, task.key)
 

@@ -10,15 +10,23 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from tornado.ioloop import IOLoop
 
 from distributed.comm import Connection
-from distributed.daemon import stream_operation
-from distributed.errors import CommError, ConfigError, DistributedError, RemoteProtocolError
+from distributed.daemon import operation, stream_operation
+from distributed.errors import (
+    CommError,
+    ConfigError,
+    DistributedError,
+    RemoteProtocolError,
+    RequestTimeoutError,
+)
 from distributed.messages import (
     Goodbye,
+    Heartbeat,
     Message,
     Reply,
     Request,
@@ -44,8 +52,9 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S = 10.0
 SILENCE_S = 300.0
 """A worker that says nothing for so long while its connection stands is given up: its process is stuck."""
-LAST_WORDS_S = 1.0
+LAST_WORDS_S = 2.0
 """How long the nanny of a lost worker is given to say how the process ended."""
+_MOST_THREADS = 65536
 PING_S = 3.0
 _SHOWN = ("name", "nthreads", "memory_limit", "resources", "nanny", "host")
 """What of a registration ``identity`` tells."""
@@ -91,7 +100,7 @@ class Scheduler(Control):
         *,
         address: str,
         name: str = "",
-        nthreads: int = 1,
+        nthreads: Annotated[int, msgspec.Meta(ge=1, le=_MOST_THREADS)] = 1,
         memory_limit: int | None = None,
         resources: dict[str, float] | None = None,
         nanny: str | None = None,
@@ -110,6 +119,8 @@ class Scheduler(Control):
         except DistributedError as error:
             logger.warning("refused worker %s: %s", address, error)
             connection.send(Reply(request_id, error=dump_error(error)))
+            return
+        if connection.closed:  # it did not wait for us
             return
         joined = WorkerJoined(
             address,
@@ -134,23 +145,39 @@ class Scheduler(Control):
 
     async def _make_way(self, address: str, name: str) -> None:
         """Let go of a dead worker of the same address or name; raises ConfigError if the namesake lives."""
-        if address in self.workers:
-            await self._lose_worker(address, "a new process registered at its address")
-        for other, worker in list(self.workers.items()):
-            if not name or worker.info["name"] != name:
+        # Look again after each wait: another one may have come meanwhile.
+        while (other := self._in_the_way(address, name)) is not None:
+            worker = self.workers[other]
+            if other == address:
+                self._part_with(worker, address, "a new process registered at its address")
                 continue
-            if await self._answers(other):
+            if await self._is_alive(other, worker):
                 raise ConfigError(
                     f"the worker name {name!r} is taken by the worker at {other}, so the one at {address} cannot have "
                     "it: choose another --name",
                     key="name",
                     value=name,
                 )
-            await self._lose_worker(other, f"it did not answer when {address} took over its name {name}")
+            await self._lose_worker(worker, other, f"it did not answer when {address} took over its name {name}")
 
-    async def _answers(self, address: str) -> bool:
+    def _in_the_way(self, address: str, name: str) -> str | None:
+        if address in self.workers:
+            return address
+        same = (other for other, worker in self.workers.items() if name and worker.info["name"] == name)
+        return next(same, None)
+
+    async def _is_alive(self, address: str, worker: RegisteredWorker) -> bool:
+        answers = await self._answers(address)
+        if answers is None:  # a task may hold the interpreter for a while
+            return time.monotonic() - worker.last_seen_s < HEARTBEAT_S * 3
+        return answers
+
+    async def _answers(self, address: str) -> bool | None:
+        """Whether somebody answers there; None for not in time."""
         try:
             await self.pool.request(address, "ping", timeout_s=PING_S)
+        except RequestTimeoutError:
+            return None
         except DistributedError:
             return False
         return True
@@ -174,20 +201,33 @@ class Scheduler(Control):
             logger.warning("worker %s: %s", address, reason)
         finally:
             worker.connection.abort()
-        if self.status == "running" and self.workers.get(address) is worker:
-            await self._lose_worker(address, reason)
+        if self.status == "running":
+            await self._lose_worker(worker, address, reason)
 
-    async def _lose_worker(self, address: str, reason: str) -> None:
-        worker = self.workers[address]
+    async def _lose_worker(self, worker: RegisteredWorker, address: str, reason: str) -> None:
+        """Let go of a worker, unless that is done, or another one has its address, already."""
+        if self.workers.get(address) is not worker:
+            return
+        if worker.info["nanny"] and worker.goodbye is None and not worker.exit.done():
+            # Until we know, it gets nothing more: a task that is handed to the dead falls under suspicion.
+            self.handle(WorkerMessages(address, [Heartbeat(worker.info["nthreads"], 0, paused=True)]))
+            await asyncio.wait([worker.exit], timeout=LAST_WORDS_S)
+            if not worker.exit.done():
+                reason = f"{reason}, and its nanny does not say how it ended"
+        self._part_with(worker, address, reason)
+
+    def _part_with(self, worker: RegisteredWorker, address: str, reason: str) -> None:
+        """Strike a worker off; its own word on the reason counts most, then its nanny's, then ours."""
+        if self.workers.get(address) is not worker:
+            return
         expected = worker.goodbye is not None or worker.retired
         if worker.goodbye is not None:
             reason = worker.goodbye
-        else:
-            reason, told_expected = await self._last_words(worker, address, reason)
+        elif worker.exit.done():
+            reason, told_expected = worker.exit.result()
             expected = expected or told_expected
-        if self.workers.get(address) is not worker:
-            return
         del self.workers[address]
+        worker.gone.set()
         worker.connection.abort()
         self.pool.forget(address)
         level = logging.INFO if expected else logging.WARNING
@@ -196,17 +236,24 @@ class Scheduler(Control):
         self.handle(WorkerLeft(address, f"{where}: {reason}", expected))
         self._tell_watchers(WorkerDisappeared(address, worker.info["name"], reason, expected))
 
-    async def _last_words(self, worker: RegisteredWorker, address: str, reason: str) -> tuple[str, bool]:
-        """How the process of a lost worker ended, in its nanny's words if they come soon, else in ours."""
-        if not worker.info["nanny"]:
-            return reason, False
-        future = self._exits.setdefault(address, asyncio.get_running_loop().create_future())
-        try:
-            return await asyncio.wait_for(asyncio.shield(future), LAST_WORDS_S)
-        except asyncio.TimeoutError:
-            return f"{reason}, and its nanny does not say how it ended", False
-        finally:
-            self._exits.pop(address, None)
+    @operation
+    async def worker_exited(self, worker: str, reason: str, expected: bool = False) -> None:
+        """A nanny tells how the process of the worker at address ``worker`` ended."""
+        known = self.workers.get(worker)
+        if known is None or known.exit.done():
+            return
+        known.exit.set_result((reason, expected))
+        self.own(self._bury(worker, known), name=f"bury {worker}")
+
+    async def _bury(self, address: str, worker: RegisteredWorker) -> None:
+        """Let go of a worker whose process has ended, even if a child of it keeps its connection open."""
+        await asyncio.sleep(LAST_WORDS_S)
+        if worker.gone.is_set():
+            return
+        if await self._answers(address):  # the word was about its predecessor at this address
+            worker.exit = asyncio.get_running_loop().create_future()
+        else:
+            await self._lose_worker(worker, address, "its process has ended")
 
     async def _watch_silence(self) -> None:
         while True:
@@ -214,7 +261,7 @@ class Scheduler(Control):
             now_s = time.monotonic()
             for address, worker in list(self.workers.items()):
                 if now_s - worker.last_seen_s > SILENCE_S:
-                    await self._lose_worker(address, f"it was silent for {SILENCE_S:g} s; its process is stuck")
+                    await self._lose_worker(worker, address, f"it was silent for {SILENCE_S:g} s; its process is stuck")
 
     # -- watchers --------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from tornado.ioloop import IOLoop
 
+from distributed.capacity import usable_cores
 from distributed.clusterfile import ClusterFile
 from distributed.daemon import operation
 from distributed.errors import AuthenticationError, CommError, ConfigError, RemoteProtocolError
@@ -32,7 +33,7 @@ from distributed.worker.machine import WorkerMachine
 from distributed.worker.memory import give_back_memory, resident_bytes
 from distributed.worker.operations import Operations
 from distributed.worker.running import TaskRunner
-from distributed.worker.stdio import StdioGuard
+from distributed.worker.stdio import EXIT_WRECKED, StdioGuard
 from distributed.worker.transfer import fetch
 
 __all__ = ["EXIT_DEATH_TIMEOUT", "Worker"]
@@ -42,12 +43,6 @@ logger = logging.getLogger(__name__)
 EXIT_DEATH_TIMEOUT = 3
 _EXECUTOR_CLOSE_S = 0.5
 _PACKAGES = ("distributed", "msgspec", "cloudpickle", "numpy", "pandas")
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Worker(Operations):
@@ -93,7 +88,7 @@ class Worker(Operations):
             secret = ClusterFile.read(path).secret_bytes
         super().__init__(loop=loop, host=ip, secret=secret)
         self._host_is_fixed = ip is not None
-        self.ncores = ncores or _usable_cores()
+        self.ncores = ncores or usable_cores()
         self.name = name or ""
         self.memory_limit = memory_limit or 0
         self.worker_resources = dict(resources or {})
@@ -274,6 +269,8 @@ class Worker(Operations):
 
     def _wake(self) -> None:
         """Called in a task's thread: outcomes are waiting."""
+        if self._stdio is not None and self._stdio.is_wrecked():
+            os._exit(EXIT_WRECKED)  # the loop is deaf, nothing else ends this process
         with contextlib.suppress(RuntimeError):  # the loop has ended before the task
             self.loop.asyncio_loop.call_soon_threadsafe(self._collect)  # type: ignore[attr-defined]
 

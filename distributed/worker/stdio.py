@@ -13,7 +13,10 @@ import io
 import os
 import sys
 
-__all__ = ["StdioGuard"]
+__all__ = ["EXIT_WRECKED", "StdioGuard"]
+
+EXIT_WRECKED = 71
+"""Exit code of a worker process whose descriptors a task has closed: it can hear and tell nobody any more."""
 
 
 class StdioGuard:
@@ -32,6 +35,10 @@ class StdioGuard:
             if _is_closed(number):
                 os.dup2(0, number)
         self._saved = [_keep(number) for number in (0, 1, 2)]
+        # Opened early and so among the sockets' numbers: who closes them all closes this one too.
+        self._canary = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._null = os.fstat(self._canary).st_ino
+        self._closed = False
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(line_buffering=True, errors="backslashreplace")
@@ -43,9 +50,19 @@ class StdioGuard:
             os.dup2(self._saved[number], number)
         return closed
 
+    def is_wrecked(self) -> bool:
+        """Whether a task has closed descriptors by the number, and with them most likely our sockets."""
+        if self._closed:
+            return False
+        try:
+            return os.fstat(self._canary).st_ino != self._null
+        except OSError:
+            return not self._closed
+
     def close(self) -> None:
         """Give up the spare descriptors."""
-        for number in self._saved:
+        self._closed = True
+        for number in (*self._saved, self._canary):
             with contextlib.suppress(OSError):
                 os.close(number)
 

@@ -95,7 +95,7 @@ def main(program: str, arguments: Sequence[str], folder: str) -> int:
 
 def _qsub(batch: FakeBatch, arguments: list[str], script: str) -> str:
     if arguments == ["-help"]:
-        return "SGE 8.1.9\nusage: qsub [options]\n   [-hard]      consider following requests \"hard\"\n"
+        return 'SGE 8.1.9\nusage: qsub [options]\n   [-hard]      consider following requests "hard"\n'
     options: dict[str, list[str]] = {}
     # Any line of the script counts, wherever it stands; the command line wins.
     for line in script.split("\n"):

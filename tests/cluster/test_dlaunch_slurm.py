@@ -103,6 +103,68 @@ c.close()
 """
 
 
+def test_sixteen_of_sixty_four_workers_die_in_the_middle(slurm, dlaunch, workdir):
+    run = dlaunch("-n", "64", "--name", "risky", "--wait", "all")
+    run.until_said("64 workers are there", timeout_s=90)
+    script = workdir / "script.py"
+    slurm.run(["tee", script], input=DEPENDENT_MAP)
+    log = workdir / "out"
+    with log.open("w") as out, slurm.popen(["python", script], stdout=out, stderr=out) as process:
+        until_sync(lambda: "going" in log.read_text(), 30)
+        workers = [p for p in slurm.processes() if any(f"risky.{i}" in p.cmdline() for i in range(1, 17))]
+        for worker in workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.kill()
+        assert process.wait(timeout=90) == 0, log.read_text()
+    assert log.read_text().split()[-1] == str(sum(2 * x + 1 for x in range(640)))
+    assert run.interrupt() == 0
+    slurm.assert_clean()
+
+
+DEPENDENT_MAP = """
+import time
+from distributed import Client
+
+def double(x):
+    time.sleep(0.2)
+    return 2 * x
+
+def add_one(x):
+    time.sleep(0.2)
+    return x + 1
+
+with Client(cluster="risky") as client:
+    futures = client.map(add_one, client.map(double, range(640)))
+    time.sleep(1)
+    print("going", flush=True)
+    print(sum(client.gather(futures)))
+"""
+
+
+def test_a_stranger_is_refused(slurm, dlaunch, workdir):
+    run = dlaunch("-n", "1", "--name", "closed", "--wait", "all")
+    run.until_said("1 worker is there")
+    address = run.stdout.split()[3]
+    # Whoever shares the home folder would find the cluster's secret by its address.
+    elsewhere = {"DLAUNCH_HOME": str(workdir / "elsewhere")}
+    done = slurm.run(["dworker", address, "--death-timeout", "2s"], env=elsewhere, check=False, timeout_s=30)
+    assert done.returncode == 1, done.stderr
+    assert "secret" in done.stderr
+    assert run.interrupt() == 0
+    slurm.assert_clean()
+
+
+def test_a_controller_that_is_down_is_waited_for_until_ctrl_c(slurm, dlaunch, workdir):
+    conf = workdir / "slurm.conf"
+    text = Path("/etc/slurm/slurm.conf").read_text().replace("SlurmctldPort=6817", "SlurmctldPort=6819")
+    slurm.run(["tee", conf], input=text)
+    run = dlaunch("-n", "2", env={"SLURM_CONF": str(conf)})
+    run.until_said("the batch system does not take jobs now: sbatch: error: ")
+    run.until_said("submission failed 1 times, next try in 2 s")
+    assert run.interrupt() == 0
+    slurm.assert_clean()
+
+
 def test_a_command_finds_the_cluster_and_gives_its_exit_code(slurm, dlaunch, workdir):
     script = workdir / "script.py"
     slurm.run(["tee", script], input=f"{MAP}\nsys.exit(9)\n")

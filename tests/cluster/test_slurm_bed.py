@@ -17,9 +17,7 @@ def sbatch(slurm, workdir):
     jobs = []
 
     def submit(body: str, *options: str) -> str:
-        done = slurm.run(
-            ["sbatch", "--parsable", *options], input=f"#!/bin/bash\n{body}\n", cwd=workdir
-        )
+        done = slurm.run(["sbatch", "--parsable", *options], input=f"#!/bin/bash\n{body}\n", cwd=workdir)
         jobs.append(done.stdout.strip())
         return jobs[-1]
 

@@ -22,7 +22,10 @@ OTHER_SECRET = b"t" * 32
 async def pair(**options: Any) -> AsyncIterator[tuple[Connection, Connection]]:
     """Two ends of one connection, without a handshake."""
     left, right = socket.socketpair()
-    ends = [Connection(IOStream(sock, max_buffer_size=2**40), name, **options) for sock, name in [(left, "right"), (right, "left")]]
+    ends = [
+        Connection(IOStream(sock, max_buffer_size=2**40), name, **options)
+        for sock, name in [(left, "right"), (right, "left")]
+    ]
     try:
         yield ends[0], ends[1]
     finally:

@@ -47,7 +47,9 @@ def test_an_address_that_is_none_says_connect_and_the_address(address, words):
 
 
 def test_nothing_listening(free_port):
-    with pytest.raises(CommError, match=f"cannot connect to 127.0.0.1:{free_port}: connection refused, nothing listens"):
+    with pytest.raises(
+        CommError, match=f"cannot connect to 127.0.0.1:{free_port}: connection refused, nothing listens"
+    ):
         attempt(f"127.0.0.1:{free_port}")
 
 
@@ -65,7 +67,7 @@ def answering(reply):
             writer.close()
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        address = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
             await connect(address, secret=SECRET, timeout_s=2)
         finally:
@@ -92,7 +94,7 @@ def test_something_else_listening_is_named(reply, words):
 
 @pytest.mark.parametrize("reply", [b"", b"dla", b"dlaunch\x01" + bytes(20)])
 def test_somebody_who_hangs_up_is_told(reply):
-    with pytest.raises(CommError, match="cannot connect to .*something else listening there"):
+    with pytest.raises(CommError, match=r"cannot connect to .*something else listening there"):
         answering(reply)
 
 
@@ -142,7 +144,7 @@ def test_numbers_need_no_thread(monkeypatch):
 def test_an_empty_secret_is_refused_before_anything_is_sent():
     async def main():
         async with running() as daemon:
-            with pytest.raises(CommError, match="cannot connect to .* empty secret"):
+            with pytest.raises(CommError, match=r"cannot connect to .* empty secret"):
                 await connect(daemon.address, secret=b"")
 
     run_async(main())

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from distributed.comm import connect
 from distributed.errors import (
     AuthenticationError,
     CommError,
@@ -107,7 +108,7 @@ def test_a_timeout_of_the_operations_own_is_its_answer():
 
 def test_a_request_that_takes_too_long_is_given_up_and_its_connection_not_used_again():
     async def test(daemon, pool):
-        with pytest.raises(RequestTimeoutError, match="did not answer sleep within 0.05 s"):
+        with pytest.raises(RequestTimeoutError, match=r"did not answer sleep within 0.05 s"):
             await pool.request(daemon.address, "sleep", timeout_s=0.05)
         assert await pool.request(daemon.address, "echo", value=1) == 1
         assert await pool.request(daemon.address, "echo", value=2) == 2
@@ -177,9 +178,31 @@ def test_closing_fails_what_is_under_way_and_what_comes():
         for call in (under_way, waiting, asyncio.ensure_future(pool.request(daemon.address, "ping"))):
             with pytest.raises(ConnectionClosedError):
                 await asyncio.wait_for(call, 5)
-        await until(lambda: not daemon._connections or daemon._connections == set())
 
     with_pool(test, limit=1)
+
+
+def test_closing_while_it_connects_serves_nothing_any_more(monkeypatch):
+    async def test(daemon, pool):
+        connected, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow_connect(*args, **kwargs):
+            connection = await connect(*args, **kwargs)
+            connected.set()
+            await go_on.wait()
+            return connection
+
+        monkeypatch.setattr("distributed.pool.connect", slow_connect)
+        call = asyncio.ensure_future(pool.request(daemon.address, "sleep", seconds=0.0))
+        await connected.wait()
+        await pool.close()
+        go_on.set()
+        with pytest.raises(ConnectionClosedError, match="this side is closing"):
+            await asyncio.wait_for(call, 5)
+        assert daemon.started == []
+        await until(lambda: not daemon._connections)
+
+    with_pool(test)
 
 
 def test_arguments_that_cannot_be_encoded_raise_here():

@@ -1,4 +1,4 @@
-"""A client as the scheduler sees it, for random lives: it makes graphs, changes its mind, and remembers what it heard."""
+"""A client as the scheduler sees it, for random lives: it makes graphs, changes its mind, and remembers."""
 
 from __future__ import annotations
 

@@ -17,14 +17,13 @@ from distributed.messages import (
     Heartbeat,
     KeyErred,
     KeyInMemory,
-    StealTask,
     TaskErred,
     TaskFinished,
     TaskMissingData,
     TaskReturned,
 )
 from distributed.scheduler import events
-from distributed.scheduler.actions import Answer, ToClient, ToWorker
+from distributed.scheduler.actions import Answer, ToWorker
 from distributed.scheduler.invariants import validate
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.scheduler.states import MEMORY

@@ -100,7 +100,7 @@ class Life:
         if isinstance(action, Submit):
             array = None if rude and self.system.is_rude() else self.system.submit(action.first, action.last)
             if rude or array is None:  # refused, or taken although it says otherwise
-                self.tell(events.SubmitFailed, action.first, action.last, "Socket timed out", True)
+                self.tell(events.SubmitFailed, action.first, action.last, "Socket timed out", True, True)
             else:
                 self.tell(events.Submitted, action.first, action.last, array)
         elif isinstance(action, Find):

@@ -11,7 +11,7 @@ import pytest
 
 from tests.model.sim_cluster import SimCluster
 
-LIVES = int(os.environ.get("DLAUNCH_MODEL_LIVES", "60"))
+LIVES = int(os.environ.get("DLAUNCH_MODEL_LIVES", "100"))
 SEED = int(os.environ.get("DLAUNCH_MODEL_SEED", "1"))
 
 

@@ -127,9 +127,9 @@ def test_a_full_disk_is_told(monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(clusterfile.tempfile, "mkstemp", full)
-    with pytest.raises(ConfigError, match="cannot use the secret in .*No space left"):
+    with pytest.raises(ConfigError, match=r"cannot use the secret in .*No space left"):
         default_secret()
-    with pytest.raises(ConfigError, match="cannot write the cluster file .*No space left"):
+    with pytest.raises(ConfigError, match=r"cannot write the cluster file .*No space left"):
         ClusterFile.new("x").write(path_of("x"))
 
 
@@ -198,8 +198,17 @@ def test_a_file_that_appears_late_is_told_apart_from_a_bad_one():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", "[]", "junk", '{"name": "x", "addresses": "a:1", "secret": "ab"}', '{"name": "x"}', "\xff"]
-    + ['{"name": "x", "addresses": [], "secret": "zz"}', '{"name": "x", "addresses": [], "secret": ""}'],
+    [
+        "",
+        "{}",
+        "[]",
+        "junk",
+        '{"name": "x", "addresses": "a:1", "secret": "ab"}',
+        '{"name": "x"}',
+        "ÿ",
+        '{"name": "x", "addresses": [], "secret": "zz"}',
+        '{"name": "x", "addresses": [], "secret": ""}',
+    ],
 )
 def test_what_is_no_cluster_file_says_so(text, tmp_path):
     path = tmp_path / "c.json"
@@ -225,7 +234,7 @@ def test_an_open_cluster_file_is_refused():
 
 
 def test_a_folder_or_a_device_is_no_cluster_file(tmp_path):
-    with pytest.raises(ConfigError, match="cannot read the cluster file .*Is a directory"):
+    with pytest.raises(ConfigError, match=r"cannot read the cluster file .*Is a directory"):
         ClusterFile.read(tmp_path)
     with pytest.raises(ConfigError):
         ClusterFile.read(Path("/dev/zero"))
@@ -291,3 +300,17 @@ def test_running_clusters_newest_first():
         os.utime(path_of(name), (1e9 - age, 1e9 - age))
     (home() / "empty").mkdir()
     assert running_files() == [path_of("new"), path_of("old")]
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1:41234", "head:41234"])
+def test_an_address_alone_finds_the_secret_of_the_cluster_that_is_there(address):
+    here = ClusterFile.new("one", ["10.0.0.1:41234", "10.9.0.1:41234"])
+    here.host = "head"
+    here.write(path_of("one"))
+    ClusterFile.new("other", ["10.0.0.1:8786"]).write(path_of("other"))
+    assert resolve(address) == ([address], here.secret_bytes)
+
+
+def test_an_address_of_no_known_cluster_goes_with_the_users_own_secret():
+    ClusterFile.new("one", ["10.0.0.1:41234"]).write(path_of("one"))
+    assert resolve("10.0.0.1:8786") == (["10.0.0.1:8786"], default_secret())

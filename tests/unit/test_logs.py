@@ -17,8 +17,11 @@ for level in (logging.DEBUG, logging.INFO, logging.WARNING):
 
 def run(*arguments, **variables):
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments], env={"PYTHONPATH": ":".join(sys.path), **variables},
-        capture_output=True, text=True, check=True,
+        [sys.executable, "-c", PROGRAM, *arguments],
+        env={"PYTHONPATH": ":".join(sys.path), **variables},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout == ""
     return [line.split(" ", 2)[2] for line in done.stderr.splitlines()]

@@ -130,9 +130,30 @@ def test_a_default_port_fills_in(text, found):
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":", ":8786", "host:", "host:0", "host:65536", "host:-1", "host:abc", "host:8786x", "host:1e3", "a b:1"]
-    + ["tcp://host:1", "user@host:1", "[::1:1", "::1]:1", "[]:1", "[host]:1", "[::1]x:1", "host:٣", "host:" + "9" * 5000]
-    + ["host:+1", "host:1 2"],
+    [
+        "",
+        ":",
+        ":8786",
+        "host:",
+        "host:0",
+        "host:65536",
+        "host:-1",
+        "host:abc",
+        "host:8786x",
+        "host:1e3",
+        "a b:1",
+        "tcp://host:1",
+        "user@host:1",
+        "[::1:1",
+        "::1]:1",
+        "[]:1",
+        "[host]:1",
+        "[::1]x:1",
+        "host:٣",
+        "host:" + "9" * 5000,
+        "host:+1",
+        "host:1 2",
+    ],
 )
 def test_what_is_no_address_is_refused(text):
     for default in (None, 99):

@@ -1,5 +1,6 @@
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import pytest
 
 from distributed.messages import Buffer, Payload
@@ -14,6 +15,10 @@ class Base:
     @operation
     async def typed(self, count: int, names: list[str] | None = None, *, share: float = 0.5, data: Any = b""):
         """Take arguments."""
+
+    @operation
+    async def bounded(self, share: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1):
+        """Take a number from 1 to 9."""
 
     @operation
     async def put(self, data: Buffer, payload: Payload = b""):
@@ -34,9 +39,9 @@ class Derived(Base):
 
 
 def test_operations_are_the_marked_methods_of_the_class_and_its_bases():
-    assert set(operations_of(Base)) == {"ping", "typed", "put"}
+    assert set(operations_of(Base)) == {"ping", "typed", "put", "bounded"}
     found = operations_of(Derived)
-    assert set(found) == {"ping", "typed", "put", "watch"}
+    assert set(found) == {"ping", "typed", "put", "bounded", "watch"}
     assert found["watch"].takes_stream
     assert not found["ping"].takes_stream
     assert found["ping"].function is Derived.ping
@@ -86,3 +91,11 @@ def deep(depth):
 def test_wrong_arguments_are_named(kwargs, words):
     with pytest.raises(TypeError, match=words):
         operations_of(Base)["typed"].check(kwargs)
+
+
+def test_annotations_may_bound_a_number():
+    bounded = operations_of(Base)["bounded"]
+    assert bounded.check({"share": 9}) == {"share": 9}
+    for share in (0, 10, 2**63):
+        with pytest.raises(TypeError, match=r"operation bounded: Expected `int` .=.*\$.share"):
+            bounded.check({"share": share})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import time
@@ -13,6 +14,20 @@ from launchers.cli import main
 @pytest.fixture(autouse=True)
 def no_site(monkeypatch, tmp_path):
     monkeypatch.setattr(config, "SITE_FOLDER", tmp_path / "etc")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before():
+    """The command configures the logging of its process, which here is that of all tests."""
+    root = logging.getLogger()
+    names = ("", "asyncio", "tornado")
+    level, handlers = {name: logging.getLogger(name).level for name in names}, root.handlers[:]
+    # basicConfig(force=True) closes the handlers it finds.
+    root.handlers = []
+    yield
+    root.handlers = handlers
+    for name in names:
+        logging.getLogger(name).setLevel(level[name])
 
 
 def run(capsys, *argv: str) -> tuple[int, str, str]:

@@ -48,6 +48,15 @@ def test_on_a_terminal_one_line_is_rewritten():
     assert text.endswith(f"dlaunch: look\n{describe(SOME)}\n")
 
 
+def test_results_on_stdout_do_not_run_into_the_rewritten_line(capsys):
+    stream = Terminal()
+    printer = ProgressPrinter(stream)
+    printer.progress(SOME)
+    printer.say("done")
+    assert capsys.readouterr().out == "done\n"
+    assert stream.getvalue().endswith(f"\r\x1b[2K{describe(SOME)}")
+
+
 def test_quiet_keeps_the_numbers_back_and_not_the_messages():
     stream = Terminal()
     printer = ProgressPrinter(stream)

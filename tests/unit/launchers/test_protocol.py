@@ -7,7 +7,7 @@ import pytest
 
 from launchers.errors import CancelError, StatusError
 from launchers.local import LocalPlugin
-from launchers.protocol import Command, Finder, Historian, Output, Plugin, command_error
+from launchers.protocol import Command, Failure, Finder, Historian, Output, Plugin, command_error
 from launchers.slurm import SlurmPlugin
 
 # mypy holds the classes to the protocol; this line is what it looks at.
@@ -41,8 +41,10 @@ def test_a_command_has_a_time_limit_unless_told_otherwise():
 
 def test_an_error_about_a_command_carries_its_output():
     output = Output(("scancel", "7"), 8, "o", "e")
-    error = command_error(CancelError, output, "it said no", transient=True, script="/s")
+    failure = Failure("it said no", transient=True, uncertain=True)
+    error = command_error(CancelError, output, failure, script="/s")
     assert type(error) is CancelError
     assert (str(error), error.argv, error.exit_code) == ("it said no", ("scancel", "7"), 8)
     assert (error.stdout, error.stderr, error.script, error.transient) == ("o", "e", "/s", True)
-    assert not command_error(StatusError, output, "").transient
+    assert error.uncertain
+    assert not command_error(StatusError, output, Failure("")).transient

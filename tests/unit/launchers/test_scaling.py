@@ -275,7 +275,7 @@ def test_two_failed_polls_in_a_row_before_a_warning_and_a_word_when_it_is_over()
 def test_a_refusal_for_good_is_not_repeated():
     drive = Drive()
     drive.do(events.TargetChanged, 2)
-    drive.do(events.SubmitFailed, 1, 2, "Invalid partition", False)
+    drive.do(events.SubmitFailed, 1, 2, "Invalid partition", False, False)
     assert drive.said == [GiveUp("Invalid partition", True)]
     assert drive.machine.attainable == 0
     assert drive.machine.wake_s() is None
@@ -286,7 +286,7 @@ def test_a_passing_trouble_is_repeated_ever_later_then_given_up():
     drive.do(events.TargetChanged, 2)
     pauses = []
     while not any(isinstance(said, GiveUp) for said in drive.said):
-        drive.do(events.SubmitFailed, 1, 2, "Unable to contact", True)
+        drive.do(events.SubmitFailed, 1, 2, "Unable to contact", True, False)
         if drive.machine.gave_up:
             break
         pauses.append(drive.machine.wake_s() - drive.now_s)
@@ -301,7 +301,7 @@ def test_a_passing_trouble_is_repeated_ever_later_then_given_up():
 def test_before_it_submits_again_it_looks_for_the_job():
     drive = Drive(can_find=True)
     drive.do(events.TargetChanged, 2)
-    drive.do(events.SubmitFailed, 1, 2, "Socket timed out", True)
+    drive.do(events.SubmitFailed, 1, 2, "Socket timed out", True, True)
     assert drive.sleep() == [Find()]
     assert drive.do(events.FindFailed, "still down") == []
     assert drive.sleep() == [Find()]
@@ -312,12 +312,28 @@ def test_before_it_submits_again_it_looks_for_the_job():
     assert drive.machine.progress.running == 2
 
 
+def test_what_may_be_there_and_cannot_be_found_is_not_submitted_twice():
+    drive = Drive(can_find=False)
+    drive.do(events.TargetChanged, 2)
+    assert drive.do(events.SubmitFailed, 1, 2, "no answer", True, True) == []
+    assert drive.machine.gave_up.startswith("no answer\nperhaps the jobs are there")
+
+
+def test_what_was_surely_not_taken_is_not_looked_for():
+    drive = Drive(can_find=True)
+    drive.do(events.TargetChanged, 2)
+    drive.do(events.SubmitFailed, 1, 2, "connect failure", True, False)
+    assert drive.sleep() == [Submit(1, 2)]
+    drive.do(events.StopWanted, False)
+    assert drive.do(events.SubmitFailed, 1, 2, "connect failure", True, False) == [Stopped()]
+
+
 def test_it_submits_again_if_there_is_no_such_job():
     drive = Drive(1, can_find=True)
     drive.do(events.WorkerCame, "c.1")
     drive.poll(J1_1=TIMEOUT)
     assert drive.sleep() == [Submit(1, 1)]
-    drive.do(events.SubmitFailed, 1, 1, "Socket timed out", True)
+    drive.do(events.SubmitFailed, 1, 1, "Socket timed out", True, True)
     assert drive.sleep() == [Find()]
     # The array that is known already is not the one that was to be found.
     assert drive.do(events.Found, [JobArray("J1", {1: "J1_1"})]) in ([], [Submit(1, 1)])
@@ -327,7 +343,7 @@ def test_it_submits_again_if_there_is_no_such_job():
 def test_jobs_that_nobody_needs_any_more_are_cancelled_when_found():
     drive = Drive(can_find=True)
     drive.do(events.TargetChanged, 3)
-    drive.do(events.SubmitFailed, 1, 3, "Socket timed out", True)
+    drive.do(events.SubmitFailed, 1, 3, "Socket timed out", True, True)
     drive.do(events.TargetChanged, 1)
     assert drive.sleep() == [Find()]
     found = JobArray("J7", {i: f"J7_{i}" for i in (1, 2, 3)})
@@ -415,7 +431,7 @@ def test_stopping_after_a_submission_of_unknown_outcome_looks_for_it():
     drive = Drive(can_find=True)
     drive.do(events.TargetChanged, 2)
     drive.do(events.StopWanted, False)
-    assert drive.do(events.SubmitFailed, 1, 2, "Socket timed out", True) == [Find()]
+    assert drive.do(events.SubmitFailed, 1, 2, "Socket timed out", True, True) == [Find()]
     assert drive.do(events.Found, [JobArray("J9", {1: "J9_1"})]) == [Cancel(("J9",))]
 
 

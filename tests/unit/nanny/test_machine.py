@@ -152,6 +152,22 @@ def test_a_worker_that_ends_by_itself_takes_the_nanny_with_it(code):
     assert machine.state == "stopped"
 
 
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_process_that_a_task_ended_is_a_death_whatever_the_code(code):
+    machine = running()
+    report, wake = machine.handle(events.WorkerExited(5.0, code, f"exit code {code}", announced=False))
+    assert report == actions.ReportExit(ADDRESS, f"exit code {code}", expected=False)
+    assert isinstance(wake, actions.WakeAt)
+    assert machine.state == "restarting"
+
+
+def test_a_task_that_ends_the_process_while_it_stops_is_told():
+    machine = running()
+    machine.handle(events.StopAsked(10.0, 5.0))
+    (report,) = machine.handle(events.WorkerExited(10.2, 0, "exit code 0", announced=False))
+    assert report == actions.ReportExit(ADDRESS, "exit code 0", expected=True)
+
+
 def test_stopping_asks_first_and_kills_after_the_grace():
     machine = running()
     assert machine.handle(events.StopAsked(10.0, 5.0)) == [

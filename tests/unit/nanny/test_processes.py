@@ -13,6 +13,7 @@ from distributed.nanny.processes import WorkerProcess, describe_exit
     [
         (0, "", "exit code 0"),
         (3, "the scheduler is gone", "exit code 3: the scheduler is gone"),
+        (71, "", "exit code 71: a task has closed the descriptors of its process"),
         (-9, "", "killed by signal 9 (SIGKILL)"),
         (-11, "", "killed by signal 11 (SIGSEGV)"),
         (-50, "", "killed by signal 50"),

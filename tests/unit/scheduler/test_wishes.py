@@ -158,7 +158,7 @@ def test_scattered_data_serves_tasks_and_is_dropped_when_released() -> None:
     desk.client(DataScattered({"d": (100, ["a:1", "b:1", "gone:1"])}))
     assert desk.heard("c") == [KeyInMemory("d", "", 100, ["a:1", "b:1"])]
     desk.submit(spec("x", "d"))
-    run = [m for a in ("a:1", "b:1") for m in desk.heard(a, RunTask)][0]
+    run = next(m for a in ("a:1", "b:1") for m in desk.heard(a, RunTask))
     assert run.who_has == {"d": ["a:1", "b:1"]}
     desk.finish("x")
     desk.client(ReleaseKeys(["d"]))

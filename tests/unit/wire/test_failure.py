@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[3]
 def raised(error):
     try:
         raise error
-    except BaseException as caught:
+    except BaseException as caught:  # noqa: BLE001 - whatever the test wants raised
         return caught
 
 
@@ -42,48 +42,48 @@ def there_and_back(error, key=""):
     return load_error(travelled(dump_error(raised(error), worker="10.0.0.2:7")), key)
 
 
-class TwoArguments(Exception):
+class TwoArgumentsError(Exception):
     def __init__(self, code, reason):
         super().__init__(f"{reason} ({code})")
         self.code = code
         self.reason = reason
 
 
-class OwnMessage(Exception):
+class OwnMessageError(Exception):
     """Pickles without complaint, but its message grows each time."""
 
     def __init__(self, code):
         super().__init__(f"code {code}")
 
 
-class HoldsALock(Exception):
+class HoldsALockError(Exception):
     def __init__(self):
         super().__init__("locked", 5)
         self.lock = threading.Lock()
         self.number = 5
 
 
-class LockInArguments(Exception):
+class LockInArgumentsError(Exception):
     def __init__(self):
         super().__init__("locked", threading.Lock())
 
 
-class BadStr(Exception):
+class BadStrError(Exception):
     def __str__(self):
         raise RuntimeError("no")
 
 
-class StrangeStr(Exception):
+class StrangeStrError(Exception):
     def __str__(self):
-        return 5
+        return 5  # noqa: PLE0307 - strange it is
 
 
-class BadReduce(Exception):
+class BadReduceError(Exception):
     def __reduce__(self):
         raise RuntimeError("no")
 
 
-class ExitingReduce(Exception):
+class ExitingReduceError(Exception):
     def __reduce__(self):
         raise SystemExit(9)
 
@@ -96,7 +96,7 @@ def leave(*args):
     raise SystemExit(3)
 
 
-class RefusesToLoad(Exception):
+class RefusesToLoadError(Exception):
     def __reduce__(self):
         return refuse, self.args
 
@@ -113,9 +113,9 @@ class RefusesToLoad(Exception):
         StopIteration(5),
         SystemExit(3),
         KeyboardInterrupt(),
-        TwoArguments(5, "why"),
-        OwnMessage(5),
-        HoldsALock(),
+        TwoArgumentsError(5, "why"),
+        OwnMessageError(5),
+        HoldsALockError(),
         CommError("cannot connect", address="a:1"),
         ConfigError("bad", key="k", value=5),
         KilledWorker("k", ["w: killed"]),
@@ -129,11 +129,11 @@ def test_type_and_message_survive(error):
     back = there_and_back(error)
     assert type(back) is type(error)
     assert str(back) == str(error)
-    assert back.args == error.args or isinstance(error, HoldsALock)
+    assert back.args == error.args or isinstance(error, HoldsALockError)
 
 
 def test_attributes_survive():
-    assert there_and_back(TwoArguments(5, "why")).code == 5
+    assert there_and_back(TwoArgumentsError(5, "why")).code == 5
     assert there_and_back(CommError("x", address="a:1")).address == "a:1"
     assert there_and_back(OSError(2, "m", "/x")).filename == "/x"
 
@@ -142,15 +142,15 @@ def test_notes_survive():
     error = ValueError("x")
     error.__notes__ = ["look here"]
     assert there_and_back(error).__notes__ == ["look here"]
-    odd = TwoArguments(1, "y")
+    odd = TwoArgumentsError(1, "y")
     odd.__notes__ = ["look there"]
     assert there_and_back(odd).__notes__ == ["look there"]
 
 
 def test_what_cannot_travel_is_left_behind_and_the_type_survives():
-    assert not hasattr(there_and_back(HoldsALock()), "lock")
-    back = there_and_back(LockInArguments())
-    assert type(back) is LockInArguments
+    assert not hasattr(there_and_back(HoldsALockError()), "lock")
+    back = there_and_back(LockInArgumentsError())
+    assert type(back) is LockInArgumentsError
     assert "locked" in str(back)
 
 
@@ -177,7 +177,7 @@ def test_causes_and_contexts_survive_in_order():
             try:
                 divide(0)
             except ZeroDivisionError:
-                raise KeyError("middle")
+                raise KeyError("middle")  # noqa: B904 - the context is meant
         except KeyError as middle:
             raise ValueError("outer") from middle
     except ValueError as caught:
@@ -209,7 +209,7 @@ def test_a_ring_of_causes_ends():
 
 def test_a_cause_that_cannot_travel_does_not_spoil_its_effect():
     error = ValueError("outer")
-    error.__cause__ = BadReduce("inner")
+    error.__cause__ = BadReduceError("inner")
     back = there_and_back(error)
     assert type(back) is ValueError
     assert "inner" in str(back.__cause__)
@@ -242,14 +242,18 @@ def test_ten_megabytes_of_text_are_shortened():
 
 
 def test_large_attributes_are_left_behind():
-    error = TwoArguments(1, "y")
+    error = TwoArgumentsError(1, "y")
     error.data = bytes(2**21)
     back = there_and_back(error)
-    assert type(back) is TwoArguments
+    assert type(back) is TwoArgumentsError
     assert not hasattr(back, "data")
 
 
-@pytest.mark.parametrize("error", [BadStr("x"), StrangeStr("x"), BadReduce("x"), ExitingReduce("x")], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "error",
+    [BadStrError("x"), StrangeStrError("x"), BadReduceError("x"), ExitingReduceError("x")],
+    ids=lambda e: type(e).__name__,
+)
 def test_the_strangest_exceptions_are_dumped_and_named(error):
     info = travelled(dump_error(raised(error)))
     assert info.type_name.endswith(type(error).__name__)
@@ -282,7 +286,7 @@ def test_why_it_cannot_be_rebuilt_is_told():
 
 
 def test_an_exception_that_does_not_load_even_here_goes_as_type_and_message():
-    assert str(there_and_back(RefusesToLoad("x"))) == "x"
+    assert str(there_and_back(RefusesToLoadError("x"))) == "x"
 
 
 def test_what_is_no_exception_after_loading_is_told_by_its_text():
@@ -327,10 +331,10 @@ def test_without_unpickling_only_text_is_used(monkeypatch):
 
 
 def test_an_error_passed_on_is_the_original_at_the_end():
-    info = travelled(dump_error(raised(TwoArguments(5, "why"))))
+    info = travelled(dump_error(raised(TwoArgumentsError(5, "why"))))
     passed_on = travelled(dump_error(load_error(info, unpickle=False), worker="w:1"))
     back = load_error(passed_on)
-    assert type(back) is TwoArguments
+    assert type(back) is TwoArgumentsError
     assert passed_on.worker == "w:1"
 
 

@@ -121,7 +121,10 @@ def test_who_is_safe_to_log():
     assert listener.who == "evil?2026 ERROR root?[31m"
 
 
-@pytest.mark.parametrize("build", [lambda: Connector(b"", NONCE_A, "x"), lambda: Listener(b"", NONCE_A, Connector(SECRET, NONCE_A, "x").hello)])
+@pytest.mark.parametrize(
+    "build",
+    [lambda: Connector(b"", NONCE_A, "x"), lambda: Listener(b"", NONCE_A, Connector(SECRET, NONCE_A, "x").hello)],
+)
 def test_an_empty_secret_proves_nothing(build):
     with pytest.raises(ValueError, match="empty secret"):
         build()

@@ -14,12 +14,17 @@ print("before")
 assert guard.repair() == []
 os.close(0); os.close(1); os.close(2)
 assert guard.repair() == [0, 1, 2]
+assert not guard.is_wrecked()
 print("after")
 print("on stderr", file=sys.stderr)
 os.closerange(0, 100)
+assert guard.is_wrecked()
 assert guard.repair() == [0, 1, 2]
 print("again \\udcff")
+others = [os.open("/", os.O_RDONLY) for _ in range(50)]
+assert guard.is_wrecked()
 guard.close()
+assert not guard.is_wrecked()
 """
 
 
