@@ -16,6 +16,7 @@ __all__ = [
     "HARMLESS",
     "RESERVED",
     "TAKEN",
+    "UNCERTAIN",
     "check_lines",
     "ended",
     "environment_name",
@@ -133,6 +134,9 @@ FAILURES: tuple[tuple[str, bool, str, str], ...] = (
     ),
     (r"no suitable queues", False, "", "no queue has what a job asks for"),
 )
+
+UNCERTAIN = re.compile(r"can't get response|got read error|timeout|Error reading answer")
+"""The question went out and no answer came back: it may have been followed."""
 
 TAKEN = re.compile(r"has registered the job|has deleted job|is already in deletion")
 HARMLESS = re.compile(r'job "?\d+"?(?: task "?\d+"?)? does not exist|The job \S+ of user\(s\) \S+ does not exist')

@@ -9,7 +9,7 @@ from launchers.jobs import JobSpec, JobState, JobStatus
 
 def test_every_state_is_active_or_has_ended():
     assert {state for state in JobState if state.is_active} == {
-        JobState.PENDING, JobState.RUNNING, JobState.COMPLETING, JobState.UNKNOWN,
+        JobState.PENDING, JobState.RUNNING, JobState.STUCK, JobState.COMPLETING, JobState.UNKNOWN,
     }  # fmt: skip
     both = {state for state in JobState if state.is_active and state.has_ended}
     neither = {state for state in JobState if not state.is_active and not state.has_ended}

@@ -312,6 +312,19 @@ def test_recorded_refusals(case):
     assert output.stderr.strip() in failure.text
 
 
+@pytest.mark.parametrize(
+    ("text", "uncertain"),
+    [
+        ("error: commlib error: got read error (closing connection)", True),
+        ("Unable to run job: can't get response from qmaster", True),
+        ("error: commlib error: got select error (Connection refused)", False),
+        ('Unable to run job: unknown resource "timeout"', False),
+    ],
+)
+def test_after_a_lost_answer_nobody_knows_whether_the_jobs_are_there(text, uncertain):
+    assert PLUGIN.explain_failure(Output(("qsub",), 1, "", text)).uncertain == uncertain
+
+
 def test_no_recorded_refusal_is_left_out():
     assert {*cases("sge", "error-*"), *cases("sge", "*-down.submit")} <= set(ERRORS)
 
