@@ -69,8 +69,8 @@ class Failure:
     text: str
     transient: bool = False
     option: str = ""
-    harmless: bool = False
     uncertain: bool = False
+    harmless: bool = False
 
 
 class Plugin(Protocol):

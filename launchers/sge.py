@@ -169,8 +169,8 @@ class SgePlugin:
             if match := re.search(pattern, text):
                 at_fault = option or (match[1] if match.groups() else "")
                 at_fault = f"-l {at_fault}" if at_fault and not at_fault.startswith("-") else at_fault
-                said, option = f"{text}\n{hint}" if hint else text, ALIASES.get(at_fault, at_fault)
-                return Failure(said, transient, option, uncertain=transient and bool(UNCERTAIN.search(text)))
+                said, at_fault = f"{text}\n{hint}" if hint else text, ALIASES.get(at_fault, at_fault)
+                return Failure(said, transient, at_fault, uncertain=transient and bool(UNCERTAIN.search(text)))
         return Failure(text)
 
     def _document(self, output: Output, *roots: str) -> ET.Element:

@@ -110,7 +110,8 @@ _ARRAY = "the array is larger than this Grid Engine allows: put several workers 
 FAILURES: tuple[tuple[str, bool, str, str], ...] = (
     # (pattern, transient, option at fault or "" for the pattern's group, hint)
     (r"commlib error|unable to send message|unable to contact qmaster|can't get response", True, "", _LATER),
-    (r"got send error|got (?:read|select) error|connection refused|timeout|Error reading answer", True, "", _LATER),
+    (r"got (?:send|read|select) error|connection refused|Error reading answer", True, "", _LATER),
+    (r"got timeout|timeout error", True, "", _LATER),
     (
         r"max_u_jobs|too many (?:active |initiated )?jobs|limit for number of jobs|job rejected: .*currently",
         True,
@@ -135,7 +136,7 @@ FAILURES: tuple[tuple[str, bool, str, str], ...] = (
     (r"no suitable queues", False, "", "no queue has what a job asks for"),
 )
 
-UNCERTAIN = re.compile(r"can't get response|got read error|timeout|Error reading answer")
+UNCERTAIN = re.compile(r"can't get response|got read error|got timeout|timeout error|Error reading answer")
 """The question went out and no answer came back: it may have been followed."""
 
 TAKEN = re.compile(r"has registered the job|has deleted job|is already in deletion")
