@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -23,6 +24,7 @@ __all__ = ["LocalDirectory"]
 _PREFIX = "dworker-"
 _YOUNG_S = 60.0
 _ARCHIVES = (".egg", ".zip", ".whl")
+_loading = threading.Lock()
 
 
 class LocalDirectory:
@@ -124,6 +126,12 @@ def _modules_of(archive: Path) -> list[str]:
 
 
 def _load(name: str) -> None:
+    # Several workers in one process would take each other's half imported module away.
+    with _loading:
+        _load_anew(name)
+
+
+def _load_anew(name: str) -> None:
     for known in [known for known in sys.modules if known == name or known.startswith(f"{name}.")]:
         del sys.modules[known]
     importlib.import_module(name)

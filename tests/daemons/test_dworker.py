@@ -59,7 +59,8 @@ def test_a_signal_is_a_goodbye_and_exit_code_0(number, how):
     async def main():
         async with scheduler() as stub:
             with dworker(stub.address, *LOCAL, *how) as process:
-                await ready(stub)
+                await line_of(process)
+                await line_of(process)  # only who knows that it is registered has somebody to say goodbye to
                 (address,) = stub.workers
                 below = family(process.pid)
                 process.send_signal(number)

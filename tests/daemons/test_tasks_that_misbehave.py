@@ -153,8 +153,11 @@ def test_what_breaks_on_arrival_is_told_with_its_cause(client):
     with pytest.raises(TaskError, match="broken on arrival"):
         client.gather([broken])
     assert client.gather([broken, client.submit(inc, 1)], errors="skip") == [2]
+    # Where it was made it need not be unpickled.
+    [holders] = client.who_has([broken]).values()
+    elsewhere = [address for address in client.ncores() if address not in holders]
     with pytest.raises(TaskError, match="broken on arrival"):
-        client.submit(type, broken, workers="w-1", pure=False).result(10)
+        client.submit(type, broken, workers=elsewhere, pure=False).result(10)
 
 
 def test_exceptions_keep_type_attributes_cause_and_traceback(client):

@@ -7,12 +7,13 @@ import os
 import stat
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from distributed.errors import ConfigError
-from distributed.worker.files import LocalDirectory
+from distributed.worker.files import LocalDirectory, _load
 
 
 @pytest.fixture
@@ -62,6 +63,15 @@ def test_a_module_is_imported_and_anew_when_it_comes_again(folder, monkeypatch):
     # Same size, same second: only the source tells them apart.
     folder.upload("uploaded_module.py", b"value = 2")
     assert importlib.import_module("uploaded_module").value == 2
+
+
+def test_two_uploads_of_one_module_at_once(folder):
+    # While it imports, a module lets other threads run: here always, elsewhere when it pleases the interpreter.
+    source = b"import time\ntime.sleep(0.02)\nvalue = 1"
+    with ThreadPoolExecutor(4) as threads:
+        uploads = [threads.submit(folder.upload, "uploaded_module.py", source, load=False)]
+        uploads += [threads.submit(_load, "uploaded_module") for _ in range(4) if uploads[0].result() == []]
+        assert [upload.exception() for upload in uploads] == [None] * 5
 
 
 def test_an_archive_is_importable(folder, tmp_path):
