@@ -28,6 +28,6 @@ case " $* " in
 esac
 case " $* " in
 *" --only-sge "*) ;;
-*) "$(dirname "$0")/netns-down.sh" --if-unused ;;
+*) [ "${SGE_NETNS:-1}" = 0 ] || "$(dirname "$0")/netns-down.sh" --if-unused ;;
 esac
 log "down"

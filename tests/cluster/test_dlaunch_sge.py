@@ -177,7 +177,7 @@ def test_a_dead_worker_comes_back_and_a_cancelled_job_does_not(sge, dlaunch):
 
 def test_walltime_ends_a_worker_after_its_goodbye(sge, dlaunch):
     run = dlaunch("-n", "1", "--name", "short", "--wait", "all", "--walltime", "4s")
-    run.until_said("1 workers are there")
+    run.until_said("1 of 1 workers registered")
     job = sge.qstat()[0][0]
     run.until_said("timeout on", timeout_s=60)
     assert sge.ending(job, 1)[0] == 37
