@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.beds.slurm import SlurmBed, slurm_bed
 from tests.beds.ssh import SshBed, ssh_bed
 
 HERE = Path(__file__).parent
+Bed = TypeVar("Bed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,36 +26,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(120, func_only=True))
 
 
+@contextlib.contextmanager
+def _up(bed: AbstractContextManager[Bed], name: str) -> Iterator[Bed]:
+    """A bed that cannot be brought up is a failure of its ring, told without a traceback."""
+    with contextlib.ExitStack() as stack:
+        try:
+            found = stack.enter_context(bed)
+        except BedError as error:
+            pytest.fail(f"the {name} bed cannot be brought up: {error}", pytrace=False)
+        yield found
+
+
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[SlurmBed]:
     """A real SLURM, used as a normal user (see SlurmBed); at the end nothing may be left on it."""
-    with contextlib.ExitStack() as stack:
-        try:
-            bed = stack.enter_context(slurm_bed())
-        except BedError as error:
-            pytest.fail(f"the SLURM bed cannot be brought up: {error}", pytrace=False)
+    with _up(slurm_bed(), "SLURM") as bed:
         yield bed
 
 
 @pytest.fixture(scope="session")
 def sge() -> Iterator[SgeBed]:
     """A real Grid Engine, used as a normal user (see SgeBed); at the end nothing may be left on it."""
-    with contextlib.ExitStack() as stack:
-        try:
-            bed = stack.enter_context(sge_bed())
-        except BedError as error:
-            pytest.fail(f"the Grid Engine bed cannot be brought up: {error}", pytrace=False)
+    with _up(sge_bed(), "Grid Engine") as bed:
         yield bed
 
 
 @pytest.fixture(scope="session")
 def ssh() -> Iterator[SshBed]:
     """Real sshds, used as a normal user (see SshBed); at the end nothing may be left on any host."""
-    with contextlib.ExitStack() as stack:
-        try:
-            bed = stack.enter_context(ssh_bed())
-        except BedError as error:
-            pytest.fail(f"the ssh bed cannot be brought up: {error}", pytrace=False)
+    with _up(ssh_bed(), "ssh") as bed:
         yield bed
 
 

@@ -4,86 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import subprocess
-from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.aio import until_sync
-
-MAP = """
-import sys
-from distributed import Client
-with Client(*sys.argv[1:]) as client:
-    print(sum(client.gather(client.map(lambda x: x * x, range(10_000)))))
-"""
-MAP_BODY = """
-print(sum(c.gather(c.map(lambda x: x * x, range(10_000)))))
-print(len(c.ncores()))
-c.close()
-"""
-SUM_OF_SQUARES = str(sum(x * x for x in range(10_000)))
-
-
-class Run:
-    """A ``dlaunch`` that runs: its process, and what it has printed so far."""
-
-    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
-        self.process = process
-        self.folder = folder
-
-    @property
-    def stdout(self) -> str:
-        return (self.folder / "stdout").read_text()
-
-    @property
-    def stderr(self) -> str:
-        return (self.folder / "stderr").read_text()
-
-    def until_said(self, text: str, timeout_s: float = 60.0) -> None:
-        def said() -> bool:
-            if text in self.stdout + self.stderr:
-                return True
-            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.stdout}\n{self.stderr}"
-            return False
-
-        try:
-            until_sync(said, timeout_s)
-        except AssertionError as error:
-            raise AssertionError(f"{text!r} was not said:\n{self.stdout}\n{self.stderr}") from error
-
-    def interrupt(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=60)
+from tests.cluster.dlaunch_runs import MAP, MAP_BODY, SUM_OF_SQUARES, folders, starting
 
 
 @pytest.fixture
 def dlaunch(sge, tmp_path_factory):
     """``dlaunch(*arguments)``: start it as the normal user; nothing of it may be left at the end."""
-    runs = []
-
-    def start(*arguments: str, **kw: object) -> Run:
-        folder = tmp_path_factory.mktemp("dlaunch")
-        with (folder / "stdout").open("w") as out, (folder / "stderr").open("w") as err:
-            process = sge.popen(["dlaunch", "sge", "--host", sge.head, *arguments], stdout=out, stderr=err, **kw)
-        runs.append(Run(process, folder))
-        return runs[-1]
-
-    yield start
-    for run in runs:
-        # A failed test must not leave its jobs to the next one.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            run.process.terminate()
-            run.process.wait(timeout=30)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(run.process.pid, signal.SIGKILL)
-        run.process.wait()
-
-
-def folders(sge) -> str:
-    return sge.run(["find", ".dlaunch", "-mindepth", "1", "-maxdepth", "1", "-type", "d"], check=False).stdout
+    with starting(sge, tmp_path_factory, "dlaunch", "sge", "--host", sge.head) as start:
+        yield start
 
 
 def test_many_workers_do_ten_thousand_tasks_and_leave_nothing(sge, dlaunch):
