@@ -27,14 +27,16 @@ logger = logging.getLogger(__name__)
 
 END_SIGNALS = "DLAUNCH_END_SIGNALS"
 EXIT_FAILED = 1
+_ONE_ORDER_S = 0.5
 EXIT_DEATH_TIMEOUT = 3
 
 
 def run_command(prog: str, main: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
     """Run ``main(stop)`` in a new event loop and return its exit code.
 
-    SIGINT and SIGTERM set ``stop``; a second one ends the process at once.  Errors of ours become
-    one line on stderr and exit code 1, anything else is a bug and exit code 70 with a traceback.
+    SIGINT and SIGTERM set ``stop``; a second one, half a second later or more, ends the process at once.
+    Errors of ours become one line on stderr and exit code 1, anything else is a bug and exit code 70
+    with a traceback.
     """
     raise_file_limit()
     try:
@@ -54,11 +56,16 @@ async def _with_signals(main: Callable[[asyncio.Event], Coroutine[Any, Any, int]
     stop = asyncio.Event()
     warned: list[int] = []
     loop = asyncio.get_running_loop()
+    told_s: list[float] = []
 
     def on_signal(number: int) -> None:
+        # One order may arrive twice at one moment: batch systems signal the process, its group and its session.
+        if told_s and loop.time() - told_s[0] < _ONE_ORDER_S:
+            return
         if stop.is_set():
             os._exit(128 + number)
         logger.info("%s: closing", signal.Signals(number).name)
+        told_s.append(loop.time())
         stop.set()
 
     def on_warning(number: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from distributed.pool import rpc
+from tests.aio import until_sync
 from tests.daemons.linkbed import SECRET
 
 ROOT = Path(__file__).parents[2]
@@ -89,12 +90,35 @@ async def main(stop):
     await asyncio.sleep(3600)
 sys.exit(run_command("prog", main))
 """)
-    for line in ("up", "closing"):
-        assert process.stdout.readline().strip() == line
-        process.send_signal(number)
+    assert process.stdout.readline().strip() == "up"
+    process.send_signal(number)
+    assert process.stdout.readline().strip() == "closing"
+
+    def ended_by_another() -> bool:
+        process.send_signal(number)  # at first they are still the same order
+        return process.poll() is not None
+
+    until_sync(ended_by_another, 10)
     code, _, err = ended(process)
     assert code == 128 + number
     assert "Traceback" not in err
+
+
+def test_one_order_that_arrives_twice_leaves_the_time_to_end_well():
+    process = program("""
+import os
+async def main(stop):
+    os.kill(os.getpid(), signal.SIGTERM)
+    await stop.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    print("closed", flush=True)
+    return 0
+sys.exit(run_command("prog", main))
+""")
+    code, out, _ = ended(process)
+    assert (code, out) == (0, "closed\n")
 
 
 def test_children_do_not_inherit_ignored_signals():
