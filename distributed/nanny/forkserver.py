@@ -153,7 +153,6 @@ class _ForkServer:
             self._become_worker(order, server)
         self._pids[order.id] = pid
         self._ids[pid] = order.id
-        _send(self._reports, Spawned(order.id, pid))
 
     def _reap(self) -> None:
         while self._ids:
@@ -175,6 +174,8 @@ class _ForkServer:
         code = EXIT_BUG
         try:
             self._cut_ties(server)
+            # Said here and not by the server, which may be slower than the worker's own reports.
+            _send(self._reports, Spawned(order.id, os.getpid()))
             settings = order.settings
             self._name_process(f"dworker-{settings.name or order.id}")
             os.environ.update(settings.environment)
