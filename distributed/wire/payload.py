@@ -12,6 +12,7 @@ import pickle
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
+from types import CodeType
 from typing import Any
 
 import cloudpickle
@@ -26,6 +27,7 @@ OUT_OF_BAND = 65536
 
 _UNKNOWN_SIZE = 64
 _SAMPLE = 10
+_NO_FILE = "<dynamic-code>"
 _ATOMS = frozenset({int, float, str, bytes, bool, complex, type(None)})
 _NO_KEYS: list[str] = []
 
@@ -68,8 +70,26 @@ class _CallPickler(pickle.Pickler):
         return NotImplemented
 
 
-class _CloudCallPickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """The same for objects that only cloudpickle can handle (lambdas, classes of ``__main__``)."""
+def _with_filename(code: CodeType, filename: str) -> CodeType:
+    """What a code object inside a payload becomes when it is loaded."""
+    return code.replace(co_filename=filename)
+
+
+class _CloudPickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """cloudpickle for what only it can handle: lambdas, functions and classes of ``__main__``.
+
+    It keeps the name of the file that a function comes from, which cloudpickle 3.1.3 leaves out: a remote traceback
+    shows the lines of that file.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        if type(obj) is CodeType and obj.co_filename != _NO_FILE:
+            return _with_filename, (obj.replace(co_filename=_NO_FILE), obj.co_filename)
+        return super().reducer_override(obj)
+
+
+class _CloudCallPickler(_CloudPickler):
+    """The same, turning futures into references."""
 
     keys: dict[str, None]
 
@@ -130,9 +150,9 @@ def dumps(obj: Any) -> Payload:
     except Exception as error:
         if isinstance(error, RecursionError | MemoryError):
             raise
-    collector = _BufferCollector()
-    data = cloudpickle.dumps(obj, protocol=5, buffer_callback=collector)
-    return _assemble(data, collector.buffers)
+    file, collector = io.BytesIO(), _BufferCollector()
+    _CloudPickler(file, protocol=5, buffer_callback=collector).dump(obj)
+    return _assemble(file.getvalue(), collector.buffers)
 
 
 def loads(payload: Payload) -> Any:

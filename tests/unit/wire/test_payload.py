@@ -128,6 +128,15 @@ sys.stdout.buffer.write(b"".join(len(p).to_bytes(4, "little") + p for p in paylo
 """
 
 
+def test_a_function_by_value_keeps_its_file_for_tracebacks():
+    def outer():
+        return lambda: None
+
+    for function in (loads(dumps(outer)), loads_call(dumps_call((outer,), {})[0], {})[0][0]):
+        assert function is not outer
+        assert [code.co_filename for code in (function.__code__, function().__code__)] == [__file__, __file__]
+
+
 def test_what_a_script_defines_loads_elsewhere(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
