@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -12,7 +13,9 @@ T = TypeVar("T")
 
 FIRST_PAUSE_S = 0.001
 LONGEST_PAUSE_S = 0.05
-GRACE_S = 1.0
+PATIENCE = float(os.environ.get("DLAUNCH_TEST_PATIENCE", "1"))
+"""Deadlines are this many times longer: on a machine with other work to do, slow is not wrong."""
+GRACE_S = 1.0 * PATIENCE
 """Closed connections need a few turns of the loop to end their readers."""
 
 
@@ -26,7 +29,7 @@ def run_async(coro: Coroutine[Any, Any, T], timeout_s: float = 20.0) -> T:
 
 async def _supervise(coro: Coroutine[Any, Any, T], timeout_s: float) -> T:
     task = asyncio.ensure_future(coro)
-    done, _ = await asyncio.wait([task], timeout=timeout_s)
+    done, _ = await asyncio.wait([task], timeout=timeout_s * PATIENCE)
     if not done:
         story = "".join(f"\n  {frame}" for frame in task.get_stack(limit=8))
         task.cancel()
@@ -55,7 +58,7 @@ async def until(predicate: Callable[[], T | Awaitable[T]], timeout_s: float = 10
 
     Raises AssertionError after ``timeout_s``, saying ``what`` was waited for and the last value.
     """
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s * PATIENCE
     pause_s = FIRST_PAUSE_S
     while True:
         value = predicate()
@@ -71,7 +74,7 @@ async def until(predicate: Callable[[], T | Awaitable[T]], timeout_s: float = 10
 
 def until_sync(predicate: Callable[[], T], timeout_s: float = 10.0, what: str = "") -> T:
     """Block until ``predicate()`` is true and return its value: the twin of :func:`until`."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s * PATIENCE
     pause_s = FIRST_PAUSE_S
     while True:
         value = predicate()
