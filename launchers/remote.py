@@ -14,6 +14,7 @@ import re
 import shlex
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import cast
 
 __all__ = ["TRIES", "Remote", "starter", "table"]
 
@@ -89,6 +90,37 @@ def starter(script: str, *, cluster: str, index: int, job: str, token: str, sile
     return re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], _STARTER)
 
 
+class _Pipes(asyncio.SubprocessProtocol):
+    """What comes from one ``ssh``, in lines: ``take(line, is_stdout)``.
+
+    ``exited``: the program has ended; ``closed``: and nobody else holds the other ends of its pipes.
+    """
+
+    def __init__(self, take: Callable[[bytes, bool], None]) -> None:
+        self.exited = asyncio.Event()
+        self.closed = asyncio.Event()
+        self._take = take
+        self._rest = {1: b"", 2: b""}
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        *lines, rest = (self._rest[fd] + data).split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            lines, rest = [*lines, rest], b""
+        self._rest[fd] = rest
+        for line in lines:
+            self._take(line, fd == 1)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        if rest := self._rest.pop(fd, b""):
+            self._take(rest, fd == 1)
+
+    def process_exited(self) -> None:
+        self.exited.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self.closed.set()
+
+
 class Remote:
     """One job on one host.
 
@@ -113,7 +145,7 @@ class Remote:
         self._words: deque[str] = deque(maxlen=5)
         self._settled = asyncio.Event()
         self._stopping = False
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.SubprocessTransport | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> bool:
@@ -154,12 +186,11 @@ class Remote:
 
     async def _connect(self) -> None:
         self._words.clear()
+        loop = asyncio.get_running_loop()
         try:
-            process = await asyncio.create_subprocess_exec(
+            process, pipes = await loop.subprocess_exec(
+                lambda: _Pipes(self._take),
                 *self._argv,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
                 # A Ctrl-C at the terminal is for us: we end the jobs in good order.
                 start_new_session=True,
             )
@@ -170,19 +201,18 @@ class Remote:
         if self._stopping:
             self._kill()
         self._say(self._program)
-        impatient = asyncio.get_running_loop().call_later(START_S, self._give_up)
+        impatient = loop.call_later(START_S, self._give_up)
         heartbeat = asyncio.ensure_future(self._beat())
         try:
-            reading = asyncio.gather(self._read(process.stdout, True), self._read(process.stderr, False))
-            code = await process.wait()
-            # Whatever else holds the other ends of the pipes does not hold us.
+            await pipes.exited.wait()
+            # A connection that ssh shares with others, or its proxy, may hold the other ends for long: not us.
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(reading, _DRAIN_S)
+                await asyncio.wait_for(pipes.closed.wait(), _DRAIN_S)
         finally:
             impatient.cancel()
             heartbeat.cancel()
-            self._kill()
-        self._learn_end(code)
+            process.close()
+        self._learn_end(process.get_returncode() or 0)
 
     def _learn_end(self, code: int) -> None:
         if self.state == "running":
@@ -212,33 +242,24 @@ class Remote:
             self._say("\n")
 
     def _say(self, text: str, close: bool = False) -> None:
-        if self._process is not None and self._process.stdin is not None:
+        if self._process is not None and (stdin := self._process.get_pipe_transport(0)) is not None:
             with contextlib.suppress(OSError, RuntimeError):
-                self._process.stdin.write(text.encode("utf-8", "surrogateescape"))
+                cast("asyncio.WriteTransport", stdin).write(text.encode("utf-8", "surrogateescape"))
                 if close:
-                    self._process.stdin.close()
+                    stdin.close()
 
     def _kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
+        if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
-    async def _read(self, stream: asyncio.StreamReader | None, is_job: bool) -> None:
-        assert stream is not None
-        rest = b""
-        while data := await stream.read(_LONGEST_LINE):
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                self._take(line, is_job)
-            if len(rest) > _LONGEST_LINE:
-                self._take(rest, is_job)
-                rest = b""
-        if rest:
-            self._take(rest, is_job)
-
     def _take(self, line: bytes, is_job: bool) -> None:
-        if is_job and line.startswith(self._token):
-            word, _, code = line[len(self._token) :].decode().strip().partition(" ")
+        # Our lines may stand behind a last one of the job's that it did not end.
+        own, found, said = line.partition(self._token) if is_job else (line, b"", b"")
+        if found:
+            if own:
+                self._output(own + b"\n")
+            word, _, code = said.decode().strip().partition(" ")
             if word == "started":
                 self.state = "running"
                 self._settled.set()

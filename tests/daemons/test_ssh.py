@@ -298,6 +298,30 @@ def test_the_end_of_a_job_is_told_with_its_exit_code():
         assert process.wait(5) == 7
 
 
+def test_our_lines_are_found_behind_one_that_the_job_did_not_end(ssh, tmp_path):
+    batch = Batch(spec(tmp_path, "n1", 1), script="printf 'half a line'; exit 7")
+    until_sync(lambda: batch.states() == [JobState.FAILED])
+    assert batch.log(1) == "half a line\n"
+    batch.cancel(batch.array.id)
+
+
+def test_a_login_that_hangs_is_given_up(tmp_path, monkeypatch):
+    """The client ends at once; what holds the other ends of its pipes does not hold us."""
+    monkeypatch.setattr("launchers.remote.START_S", 0.5)
+    argv = ["bash", "-c", "sleep 300 & echo $! >pid; wait"]
+    monkeypatch.chdir(tmp_path)
+
+    async def life():
+        remote = Remote("n1", argv, "", "dlaunch-t", 60.0, lambda line: None)
+        assert not await remote.start()
+        assert (remote.state, remote.reason) == ("refused", "no answer within 0.5 s")
+
+    try:
+        run_async(life())
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
 def test_stop_before_the_connection_is_there_ends_it():
     async def life():
         remote = Remote("n1", ["sleep", "60"], "", "dlaunch-t", 60.0, lambda line: None)
