@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 END_SIGNALS = "DLAUNCH_END_SIGNALS"
 EXIT_FAILED = 1
+_ENDS = (signal.SIGINT, signal.SIGTERM)
+_SHRUGS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_HEARD = _ENDS + _SHRUGS
 _ONE_ORDER_S = 0.5
 EXIT_DEATH_TIMEOUT = 3
 
@@ -75,15 +78,27 @@ async def _with_signals(main: Callable[[asyncio.Event], Coroutine[Any, Any, int]
             warned.append(number)
             stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _ENDS:
         loop.add_signal_handler(number, on_signal, number)
     # A logout or a batch system's warning is no reason to end.  Not SIG_IGN: children inherit it.
-    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    for number in _SHRUGS:
         loop.add_signal_handler(number, _shrug, number)
     for warning in _end_signals():
         loop.add_signal_handler(warning, on_warning, warning)
-    code = await main(stop)
+    try:
+        code = await main(stop)
+    finally:
+        _ignore(loop)
     return 128 + warned[0] if warned and not code else code
+
+
+def _ignore(loop: asyncio.AbstractEventLoop) -> None:
+    """From now on the process ends anyway: a late signal must not meet a closed loop, nor change the exit code."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+    for number in _HEARD:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_signals() -> list[int]:

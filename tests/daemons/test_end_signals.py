@@ -42,6 +42,23 @@ def test_sent_twice_at_one_moment_it_still_says_goodbye():
     assert run("USR1 USR2", signal.SIGUSR2, signal.SIGUSR2, signal.SIGUSR1)[1] == "goodbye\n"
 
 
+def test_signals_that_come_too_late_change_nothing():
+    program = PROGRAM.replace("sys.exit(run_command(", "code = run_command(").replace(", main))", ", main)")
+    program += """
+import os, signal
+for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP):
+    os.kill(os.getpid(), number)
+sys.exit(code)
+"""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "DLAUNCH_END_SIGNALS": "USR2"}
+    argv = [sys.executable, "-c", program, "5"]
+    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout.readline() == "on\n"
+        process.terminate()
+        assert process.communicate(timeout=20)[0] == "goodbye\n"
+    assert process.returncode == 5
+
+
 def test_a_failure_keeps_its_exit_code():
     assert run("USR2", signal.SIGUSR2, code=3) == (3, "goodbye\n")
 
