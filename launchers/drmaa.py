@@ -35,7 +35,7 @@ _LIBRARY = Library(drop=_DROPPED, keep=frozenset({"SLURM_CONF", "PBS_SERVER", "P
 _PREFIX = "#DRMAA"
 _ATTRIBUTE = re.compile(r"(\w+)=(.*)")
 # In file names these stand for other things in one batch system or another.
-_NOT_IN_PATHS = re.compile(r"[^\w./+@=-]")
+_NOT_IN_PATHS = re.compile(r"[^\w./+@=-]", re.ASCII)
 
 
 class DrmaaPlugin:

@@ -1,8 +1,9 @@
 """One call to a DRMAA library, in a process of its own: ``drmaa_call.py check|submit|status|cancel``.
 
 The library is C code that blocks, starts threads, wants to be loaded before Python is, and may crash; here none of that
-meets an event loop.  The request is JSON on stdin, the answer JSON on stdout.  What went wrong is on stderr; the exit
-code says whether before (``UNUSABLE``, ``NO_SESSION``) or after (``REFUSED``) the batch system was asked for something.
+meets an event loop.  The request is JSON on stdin, the answer JSON on stdout.  What went wrong is said on stderr, its
+kind in the answer; the exit code tells whether the batch system had been asked for something (``REFUSED``) or not yet
+(``UNUSABLE``, ``NO_SESSION``).
 
 Only the standard library and the package ``drmaa`` are used: this file is run by its path.
 """
@@ -92,6 +93,7 @@ def answer(verb: str, request: Mapping[str, Any], out: IO[str], err: IO[str]) ->
                 session.exit()
     except Exception as error:  # noqa: BLE001 - a stranger's library raises what it likes
         err.write(f"{_words(error)}\n")
+        _say(out, {"error": type(error).__name__})
         return code
     return 0
 
@@ -102,8 +104,8 @@ def _say(out: IO[str], found: Mapping[str, Any]) -> None:
 
 
 def _words(error: Exception) -> str:
-    text = re.sub(r"^code \d+: ", "", str(error)).strip()
-    return text if isinstance(error, _UnusableError | _RefusedError) else f"{type(error).__name__}: {text}"
+    """The library's own, without what the package puts before them."""
+    return re.sub(r"^code \d+: ", "", str(error)).strip() or type(error).__name__
 
 
 # -- the library -----------------------------------------------------------------------

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -125,13 +124,11 @@ def problem_of(output: Output) -> str:
 
 def explain(output: Output, known: Failure | None = None) -> Failure:
     """Say what a call that failed means; ``known``: what the system's own plugin makes of the words."""
-    words = output.stderr.strip() or output.stdout.strip()
+    words, name = output.stderr.strip(), str(_answer(output).get("error", "")).removesuffix("Exception")
     known = known or Failure(words or f"exit code {output.exit_code}, no message")
     if output.exit_code < 0:
         text = f"the DRMAA library crashed by signal {-output.exit_code}"
         return Failure(f"{text}: {words}" if words else text, transient=True, uncertain=_was_submitting(output))
-    kind = re.search(r"^(\w+)Exception: ", words, re.MULTILINE)
-    name = kind[1] if kind else ""
     transient = (known.transient or name in _PASSING) and output.exit_code != UNUSABLE
     uncertain = transient and output.exit_code == REFUSED and _was_submitting(output)
     text = f"{known.text}\n{_HINTS[name]}" if name in _HINTS else known.text

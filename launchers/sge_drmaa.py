@@ -6,6 +6,7 @@ job ended and find jobs by name, and ``dlaunch stop`` cancels by them what a lau
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 
@@ -72,5 +73,6 @@ class SgeDrmaaPlugin(SgePlugin):
 
     def explain_failure(self, output: Output) -> Failure:
         """The library has the words of the commands."""
-        known = super().explain_failure(output)
-        return explain(output, known) if output.argv[0] == sys.executable else known
+        if output.argv[0] != sys.executable:
+            return super().explain_failure(output)
+        return explain(output, super().explain_failure(dataclasses.replace(output, stdout="")))

@@ -152,7 +152,9 @@ with Sge(n=4, queue="main.q", host={sge.head!r}, via="drmaa") as cluster:
 
 
 def test_any_library_does_ten_thousand_tasks_and_leaves_nothing(sge, any_system):
-    run = any_system("-n", "8", "--name", "any", "--wait", "all", "--directive", "-l mem_free=1M", "--mem", "1MB")
+    run = any_system(
+        "-n", "8", "--name", "any", "--wait", "all", "--directive", "-w n -l mem_free=300M", "--mem", "300MB"
+    )
     run.until_said("8 workers are there", timeout_s=90)
     assert len({row[0] for row in sge.qstat()}) == 1, "one array, one submission"
     done = sge.run(["python", "-c", f"from distributed import Client\nc = Client(cluster='any')\n{MAP_BODY}"])
