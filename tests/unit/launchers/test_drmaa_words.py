@@ -40,6 +40,9 @@ def test_every_question_is_our_program_with_a_request_on_stdin():
     assert command.env == {"LC_ALL": "C", "GLIBC_TUNABLES": "glibc.rtld.optional_static_tls=65536"}
     assert json.loads(LIBRARY.status(["1.1"]).stdin)["ids"] == ["1.1"]
     assert json.loads(LIBRARY.cancel(iter(["1.1"])).stdin)["ids"] == ["1.1"]
+    assert (
+        LIBRARY.status(["1.1"] * 5000).timeout_s == json.loads(LIBRARY.status(["1.1"] * 5000).stdin)["timeout_s"] == 160
+    )
     assert [LIBRARY.status([]).argv[-1], LIBRARY.cancel([]).argv[-1], LIBRARY.check().argv[-1]] == [
         *("status", "cancel", "check"),
     ]
@@ -119,6 +122,11 @@ def test_what_the_system_makes_of_the_words_is_kept():
     assert explain(failed(REFUSED, "DeniedByDrm"), known) == Failure(
         "it said no\nhint", transient=True, option="-q", uncertain=True
     )
+
+
+def test_a_library_that_cannot_be_used_is_not_tried_again_whatever_its_words():
+    known = Failure("connection refused", transient=True)
+    assert not explain(failed(UNUSABLE, "_UnusableError", "connection refused"), known).transient
 
 
 def test_a_problem_is_one_of_the_library_alone():
