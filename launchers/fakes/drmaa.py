@@ -7,6 +7,7 @@ make these fail reach it too.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ class FakeDrmaa:
         """From now on importing the package raises this, an expression."""
         (self.path / "drmaa.py").write_text(f"raise {error}\n")
 
+    def crash_once(self) -> None:
+        """The next submission is taken, and then the library crashes."""
+        (self.path / "crash").touch()
+
 
 def install_drmaa(folder: Path, batch: FakeBatch) -> FakeDrmaa:
     """Make a package ``drmaa`` in ``folder`` that submits to a played Grid Engine."""
@@ -52,13 +57,16 @@ def install_drmaa(folder: Path, batch: FakeBatch) -> FakeDrmaa:
     root = Path(__file__).resolve().parents[2]
     (folder / "drmaa.py").write_text(
         f"import sys\nsys.path.append({str(root)!r})\nfrom launchers.fakes import drmaa as played\n"
-        f"played.BATCH = {str(batch.folder)!r}\nSession = played.Session\n"
+        f"played.BATCH = {str(batch.folder)!r}\nplayed.CRASH = {str(folder / 'crash')!r}\nSession = played.Session\n"
     )
     return FakeDrmaa(folder)
 
 
 BATCH = ""
 """The folder of the played system, set by the package that :func:`install_drmaa` makes."""
+
+CRASH = ""
+"""The file that orders a crash, likewise."""
 
 
 class DrmCommunicationException(Exception):  # noqa: N818 - the names are the package's
@@ -118,6 +126,9 @@ class Session:
             assert not host
             options = ["-N", template.text("jobName"), "-j", "y", "-o", path.replace("$drmaa_incr_ph$", "$TASK_ID")]
         number = _run("qsub", ["-terse", "-t", f"{first}-{last}", *options, *native], script).partition(".")[0]
+        if os.path.exists(CRASH):
+            os.unlink(CRASH)
+            os.kill(os.getpid(), signal.SIGSEGV)
         return [f"{number}.{index}" for index in range(first, last + 1)]
 
     def jobStatus(self, job_id: str) -> str:  # noqa: N802

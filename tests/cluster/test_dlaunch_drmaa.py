@@ -172,6 +172,13 @@ def test_what_the_library_does_not_know_is_refused_in_a_sentence(sge, any_system
     sge.assert_clean()
 
 
+def test_the_package_takes_a_walltime_as_it_is_written(sge):
+    """Grid Engine's library has no such attribute, others have; a number the package would not pass on."""
+    code = "from drmaa.helpers import IntConverter; print(IntConverter.to_drmaa(b'1:30:00'))"
+    around = {"DRMAA_LIBRARY_PATH": sge.drmaa_library, "GLIBC_TUNABLES": "glibc.rtld.optional_static_tls=65536"}
+    assert sge.run(["python", "-W", "ignore", "-c", code], env=around).stdout == "b'1:30:00'\n"
+
+
 def test_stop_cancels_by_a_session_of_its_own_what_a_killed_launcher_left(sge, any_system):
     run = any_system("-n", "2", "--name", "left", "--directive=-h")
     run.until_said("2 pending")

@@ -76,6 +76,16 @@ def test_a_passing_outage_is_waited_out(batch, dlaunch, way):
         assert "perhaps the jobs are there all the same: look for them first" in done.stderr
 
 
+def test_a_library_that_crashes_has_not_lost_the_jobs(batch, library, dlaunch):
+    library.crash_once()
+    done = dlaunch("sge", "--via", "drmaa", "-n", "2", "--wait", "all", "--", sys.executable, "-c", SUM)
+    assert (done.returncode, done.stdout) == (0, "4950\n"), done.stderr
+    assert "the DRMAA library crashed by signal 11" in done.stderr
+    assert "the batch system had taken the jobs all the same: 1" in done.stderr
+    assert len([call for call in batch.calls("qsub") if call.stdin]) == 1, "not submitted twice"
+    assert in_queue(batch) == []
+
+
 @pytest.mark.parametrize("way", WAYS, ids=" ".join)
 @pytest.mark.parametrize(
     ("error", "words"),
