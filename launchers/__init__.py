@@ -13,15 +13,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from launchers.cluster import Cluster, Local, Pbs, Sge, Slurm, Ssh, Torque
+    from launchers.cluster import Cluster, Drmaa, Local, Pbs, Sge, Slurm, Ssh, Torque
     from launchers.errors import LauncherError
 
 _HOMES = {
     "LauncherError": "errors",
-    **dict.fromkeys(("Cluster", "Local", "Pbs", "Sge", "Slurm", "Ssh", "Torque"), "cluster"),
+    **dict.fromkeys(("Cluster", "Drmaa", "Local", "Pbs", "Sge", "Slurm", "Ssh", "Torque"), "cluster"),
 }
 
-__all__ = ["Cluster", "LauncherError", "Local", "Pbs", "Sge", "Slurm", "Ssh", "Torque"]
+__all__ = ["Cluster", "Drmaa", "LauncherError", "Local", "Pbs", "Sge", "Slurm", "Ssh", "Torque"]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from launchers import session
 from launchers.slots import Progress
 
-__all__ = ["Cluster", "Local", "Pbs", "Sge", "Slurm", "Ssh", "Torque"]
+__all__ = ["Cluster", "Drmaa", "Local", "Pbs", "Sge", "Slurm", "Ssh", "Torque"]
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ class Slurm(Cluster):
 
 
 class Sge(Cluster):
-    """A cluster on Grid Engine; see :class:`Cluster` for the options, and ``pe``, ``mem_resource``."""
+    """A cluster on Grid Engine; see :class:`Cluster` for the options, and ``pe``, ``mem_resource``, ``via="drmaa"``."""
 
     def __init__(self, n: int, **options: Any) -> None:
         super().__init__("sge", n, **options)
@@ -168,6 +168,13 @@ class Pbs(Cluster):
 
     def __init__(self, n: int, **options: Any) -> None:
         super().__init__("pbs", n, **options)
+
+
+class Drmaa(Cluster):
+    """A cluster on any batch system that has a DRMAA 1 library; see :class:`Cluster` for the options."""
+
+    def __init__(self, n: int, **options: Any) -> None:
+        super().__init__("drmaa", n, **options)
 
 
 class Local(Cluster):

@@ -102,7 +102,7 @@ class ProgramMissingError(CommandError):
 
 
 class WrongSystemError(ProgramMissingError):
-    """The programs in PATH are another batch system's.  ``program`` is the one that said so."""
+    """The programs in PATH are another batch system's, or lack a library.  ``program`` is the one that said so."""
 
     def __init__(self, program: str, problem: str) -> None:
         CommandError.__init__(self, problem, argv=(program,), exit_code=127)

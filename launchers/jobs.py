@@ -105,7 +105,8 @@ class JobSpec:
     seconds (None likewise), ``directives`` the user's own lines, ``env`` variables for the workers, ``command`` what
     the jobscript ends in, ``job_name`` unique to this run of the cluster, ``own`` the plugin's own options that were
     given, by key.  ``cluster_file``: where it is here, and ``death_timeout_s``: after so many seconds without us
-    nothing of a job may be left; for plugins that see to that themselves.
+    nothing of a job may be left; for plugins that see to that themselves.  ``script_file``: where the jobscript is, and
+    jobs can read it, from before the first submission on; for systems that take none on stdin.
     """
 
     name: str
@@ -125,6 +126,7 @@ class JobSpec:
     env: dict[str, str] = field(default_factory=dict)
     own: Mapping[str, Any] = field(default_factory=dict)
     cluster_file: PurePosixPath | None = None
+    script_file: PurePosixPath | None = None
     death_timeout_s: float = 60.0
 
     @property

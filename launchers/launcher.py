@@ -274,7 +274,7 @@ class Launcher(Daemon):
         failure = self.plugin.explain_failure(output)
         blamed = blame_line(self.plugin, failure, self.script)
         text = "\n".join(filter(None, [failure.text, blamed]))
-        text = f"{self.plugin.programs[0]} refused the jobs: {text}" if not failure.transient else text
+        text = f"{self.plugin.name} refused the jobs: {text}" if not failure.transient else text
         failure = dataclasses.replace(failure, text=text)
         raise command_error(SubmitError, output, failure, script=str(self.folder.script_file))
 

@@ -21,6 +21,7 @@ __all__ = ["HOST_OPTIONS", "OPTIONS", "Option", "Settings", "build_settings", "p
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WAY = re.compile(r"[a-z][a-z0-9_-]*")
 _MOST_WORKERS = 100_000
 
 
@@ -30,7 +31,7 @@ class Settings:
 
     ``n`` workers in all; ``mem`` bytes per job; ``walltime``, ``wait_timeout`` and ``death_timeout`` seconds; ``env``
     variables of the workers (None: the value here); ``wait``: how many workers to wait for (None: see the command);
-    ``own``: the options of the launcher's plugin that were given, by key.
+    ``via``: the way to the batch system; ``own``: the options of the launcher's plugin that were given, by key.
     """
 
     n: int
@@ -51,6 +52,7 @@ class Settings:
     port: int = 0
     wait: int | None = None
     wait_timeout: float = 600.0
+    via: str = "commands"
     template: Path | None = None
     death_timeout: float = 60.0
     own: Mapping[str, Any] = field(default_factory=dict)
@@ -139,6 +141,12 @@ def _name(value: Any) -> str:
     return str(value)
 
 
+def _way(value: Any) -> str:
+    if not _WAY.fullmatch(str(value)):
+        raise ValueError(f"{value!r} is not the name of a way to a batch system, like commands or drmaa")
+    return str(value)
+
+
 def _variable(value: Any) -> tuple[str, str | None]:
     key, separator, text = str(value).partition("=")
     if not _IDENTIFIER.fullmatch(key):
@@ -190,6 +198,13 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("wait", _wait, "N|all", "Go on when N workers are there [default: 1 before a command]."),
     Option("wait-timeout", parse_duration, "TIME", "Give up when they are not there after this long.", default="10m"),
+    Option(
+        "via",
+        _way,
+        "WAY",
+        "Reach the batch system by its own commands, or by another way that it has, like drmaa.",
+        default="commands",
+    ),
     Option("template", _path, "FILE", "Render this template instead of the system's own."),
     Option(
         "death-timeout", parse_duration, "TIME", "Workers end when the scheduler is gone for this long.", default="60s"

@@ -130,13 +130,13 @@ class Configurable(Protocol):
 
 @runtime_checkable
 class Inspector(Protocol):
-    """A plugin whose programs may be another system's of the same name: several have a ``qsub``."""
+    """A plugin whose programs may be another system's of the same name (several have a ``qsub``), or need a library."""
 
     def inspect_command(self) -> Command:
-        """Return the command that tells whose programs these are, without a server."""
+        """Return the command that tells whether what is here is what the plugin needs, without a server."""
 
     def parse_inspection(self, output: Output) -> str:
-        """Return, in a sentence, which system this is and what to use instead; "" if it is ours, or not known."""
+        """Return, in a sentence, what is wrong and what to do instead; "" if nothing is, or that is not known."""
 
 
 @runtime_checkable

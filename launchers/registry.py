@@ -7,32 +7,51 @@ import logging
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from pathlib import Path
 
+from distributed.errors import ConfigError
 from launchers.errors import UnknownLauncherError
 from launchers.options import Option
 from launchers.protocol import Configurable, Plugin
 
-__all__ = ["GROUP", "launcher_names", "load_all", "load_launcher", "own_options", "template_folder"]
+__all__ = [
+    "COMMANDS",
+    "GROUP",
+    "WAYS",
+    "launcher_names",
+    "load_all",
+    "load_launcher",
+    "own_options",
+    "template_folder",
+    "way_names",
+]
 
 logger = logging.getLogger(__name__)
 
 GROUP = "dlaunch.launchers"
+WAYS = "dlaunch.ways"
+"""Of other ways to the system of a launcher, named ``launcher.way``: plugins with the same name, options and ids."""
+
+COMMANDS = "commands"
+"""The way of the launcher itself."""
+
 # Of a checkout that is not installed, so that no entry point is known; a test compares them with pyproject.toml.
 _UNINSTALLED = (
+    EntryPoint("drmaa", "launchers.drmaa:DrmaaPlugin", GROUP),
     EntryPoint("local", "launchers.local:LocalPlugin", GROUP),
     EntryPoint("pbs", "launchers.pbs:PbsPlugin", GROUP),
     EntryPoint("sge", "launchers.sge:SgePlugin", GROUP),
     EntryPoint("slurm", "launchers.slurm:SlurmPlugin", GROUP),
     EntryPoint("ssh", "launchers.ssh:SshPlugin", GROUP),
     EntryPoint("torque", "launchers.torque:TorquePlugin", GROUP),
+    EntryPoint("sge.drmaa", "launchers.sge_drmaa:SgeDrmaaPlugin", WAYS),
 )
 
 
-def _points() -> dict[str, EntryPoint]:
-    found = {point.name: point for point in entry_points(group=GROUP)}
+def _points(group: str = GROUP) -> dict[str, EntryPoint]:
+    found = {point.name: point for point in entry_points(group=group)}
     try:
         distribution("dlaunch")
     except PackageNotFoundError:
-        found = {**{point.name: point for point in _UNINSTALLED}, **found}
+        found = {**{point.name: point for point in _UNINSTALLED if point.group == group}, **found}
     return found
 
 
@@ -41,15 +60,30 @@ def launcher_names() -> list[str]:
     return sorted(_points())
 
 
-def load_launcher(name: str) -> Plugin:
-    """Return a new plugin object.
+def way_names() -> list[str]:
+    """Return ``launcher.way`` for all ways but the launchers' own."""
+    return sorted(_points(WAYS))
 
-    Raises UnknownLauncherError for a name that nobody has, and whatever a broken plugin raises at its import.
+
+def load_launcher(name: str, via: str = COMMANDS) -> Plugin:
+    """Return a new plugin object, which reaches its system by the way ``via``.
+
+    Raises UnknownLauncherError for a name that nobody has, ConfigError for a way that it has not, and whatever a
+    broken plugin raises at its import.
     """
     points = _points()
     if name not in points:
         raise UnknownLauncherError(name, points)
-    plugin: Plugin = points[name].load()()
+    if via == COMMANDS:
+        point = points[name]
+    else:
+        ways = {key.partition(".")[2]: way for key, way in _points(WAYS).items() if key.partition(".")[0] == name}
+        if via not in ways:
+            hint = "; if it has a DRMAA library: dlaunch drmaa" if via == "drmaa" else ""
+            known = " or ".join([COMMANDS, *sorted(ways)])
+            raise ConfigError(f"--via {via}: {name} is reached by {known}{hint}", key="via", value=via)
+        point = ways[via]
+    plugin: Plugin = point.load()()
     return plugin
 
 

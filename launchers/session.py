@@ -87,7 +87,7 @@ def make_plan(system: str, settings: Settings, *, dry_run: bool = False) -> Plan
     With ``dry_run`` an unnamed cluster is called like its system, so that the script can be used by hand.  Raises
     LauncherError and ConfigError.
     """
-    plugin = load_launcher(system)
+    plugin = load_launcher(system, settings.via)
     name = settings.name or (system if dry_run else None)
     folder = ClusterFolder(name) if name else ClusterFolder.fresh(system)
     try:
@@ -128,6 +128,7 @@ def _spec(plugin: Plugin, settings: Settings, folder: ClusterFolder) -> JobSpec:
         env=_environment(settings.env),
         own=settings.own,
         cluster_file=PurePosixPath(folder.cluster_file),
+        script_file=PurePosixPath(folder.script_file),
         death_timeout_s=settings.death_timeout,
     )
 

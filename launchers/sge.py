@@ -36,12 +36,13 @@ from launchers.sge_words import (
     wrong_system,
 )
 
-__all__ = ["SgePlugin"]
+__all__ = ["DROPPED", "SgePlugin"]
 
 _SUBMITTED = re.compile(r"^(\d+)\.\d+-\d+:\d+$|^Your job-array (\d+)\.\d+-\d+:\d+ \(", re.MULTILINE)
 # What a directive cannot hold: it has no escapes, and in file names these stand for other things.
 _NOT_IN_PATHS = re.compile(r"[\"'$,:\\#]|^\s|\s$")
-_DROPPED = ("SGE_TASK_*", "SGE_STD*", "SGE_O_*", "SGE_JOB_*", "JOB_*", "PE", "PE_HOSTFILE", "NSLOTS", "DLAUNCH_*")
+DROPPED = ("SGE_TASK_*", "SGE_STD*", "SGE_O_*", "SGE_JOB_*", "JOB_*", "PE", "PE_HOSTFILE", "NSLOTS", "DLAUNCH_*")
+"""What a job around us would pass on to those that it submits."""
 
 
 class SgePlugin:
@@ -49,7 +50,7 @@ class SgePlugin:
 
     name = "sge"
     template = "sge.sh.j2"
-    programs = ("qsub", "qstat", "qdel")
+    programs: tuple[str, ...] = ("qsub", "qstat", "qdel")
     missing_hint = (
         "this host does not belong to a Grid Engine cluster (run dlaunch on a submit host), or its settings.sh was "
         "not read"
@@ -185,4 +186,4 @@ class SgePlugin:
 
 
 def _command(*argv: str, stdin: str = "", timeout_s: float = 60.0) -> Command:
-    return Command(argv, stdin=stdin, timeout_s=timeout_s, drop=_DROPPED, env={"LC_ALL": "C"})
+    return Command(argv, stdin=stdin, timeout_s=timeout_s, drop=DROPPED, env={"LC_ALL": "C"})

@@ -97,6 +97,7 @@ class Bed:
             "job_name": f"dl{self._token}-{self._count}",
             "command": _STAY,
             "log_dir": PurePosixPath(self.folder),
+            "script_file": PurePosixPath(self.folder, f"script {self._count}.sh"),
             "env": {"QUOTED": "plain"},
             **self.changes,
             **changes,
@@ -114,6 +115,10 @@ class Bed:
         folder = template_folder(self.plugin)
         return render_jobscript(self.plugin, spec, [folder] if folder else [])
 
+    def keep_script(self, spec: JobSpec, script: str) -> None:
+        """Write a jobscript where the system may look for it."""
+        Path(spec.script_file or "").write_text(script, errors="surrogateescape")
+
     def run(self, command: Command) -> Output:
         """Run a command as the engine does.  Raises CommandError if it does not end in time."""
         check_command(command)
@@ -121,7 +126,9 @@ class Bed:
 
     def try_submit(self, spec: JobSpec) -> Output:
         """Submit ``spec`` and return what came of it."""
-        return self.run(self.plugin.submit_command(self.script(spec), spec))
+        script = self.script(spec)
+        self.keep_script(spec, script)
+        return self.run(self.plugin.submit_command(script, spec))
 
     def submit(self, **changes: Any) -> tuple[JobSpec, JobArray]:
         """Submit a small array."""

@@ -35,7 +35,8 @@ OUTAGE = (
 # Option -> how many words follow it.
 _OPTIONS = {
     **dict.fromkeys(
-        ("-N", "-t", "-S", "-l", "-q", "-P", "-j", "-o", "-e", "-A", "-r", "-wd", "-tc", "-p", "-v", "-m"), 1
+        ("-N", "-t", "-S", "-l", "-q", "-P", "-j", "-o", "-e", "-A", "-r", "-wd", "-tc", "-p", "-v", "-m", "-w", "-b"),
+        1,
     ),
     **dict.fromkeys(("-cwd", "-notify", "-h", "-V", "-terse"), 0),
     "-pe": 2,

@@ -14,6 +14,8 @@ __all__ = ["BedError", "SgeBed", "sge_bed"]
 class SgeBed(HostsBed):
     """Grid Engine on four nodes; with SGE_NETNS=0 on this machine alone, which is then its own ``head``."""
 
+    root = "/var/lib/gridengine"
+    drmaa_library = "/usr/lib/gridengine-drmaa/lib/libdrmaa.so.1.0"
     head = "127.0.0.1" if os.environ.get("SGE_NETNS") == "0" else HostsBed.head
 
     def qstat(self) -> list[list[str]]:

@@ -27,7 +27,8 @@ trap 'rm -rf "$copy"' EXIT
 (cd "$ROOT" && tar -c --exclude=__pycache__ "${SHIPPED[@]}") | tar -x -C "$copy"
 "$VENV/bin/python" -m pip wheel -q --no-deps -w "$copy/wheel" "$copy"
 # First what is missing of the dependencies, then always the project: its version may be the same.
-"$VENV/bin/python" -m pip install -q "$copy"/wheel/*.whl
+# With the optional package: the bed of Grid Engine is asked through DRMAA too.
+"$VENV/bin/python" -m pip install -q "$(echo "$copy"/wheel/*.whl)[drmaa]"
 "$VENV/bin/python" -m pip install -q --no-deps --force-reinstall "$copy"/wheel/*.whl
 echo "$now" >"$VENV/stamp"
 log "$VENV holds $(basename "$copy"/wheel/*.whl)"

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from launchers.drmaa import DrmaaPlugin
+from launchers.fakes.drmaa import install_drmaa
 from launchers.fakes.pbs import OUTAGE as PBS_OUTAGE
 from launchers.fakes.pbs import REFUSED_QUEUE as PBS_REFUSED
 from launchers.fakes.pbs import install_pbs
@@ -20,6 +22,7 @@ from launchers.hosts import parse_hosts
 from launchers.local import LocalPlugin
 from launchers.pbs import PbsPlugin
 from launchers.sge import SgePlugin
+from launchers.sge_drmaa import SgeDrmaaPlugin
 from launchers.slurm import SlurmPlugin
 from launchers.ssh import SshPlugin
 from launchers.testing import Bed
@@ -73,6 +76,24 @@ class PlayedSgeBed(Bed):
             yield True
         finally:
             self.batch.behave()
+
+
+class PlayedSgeDrmaaBed(PlayedSgeBed):
+    """The same, reached through a played DRMAA library; its commands are there too."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.plugin = SgeDrmaaPlugin()
+        self.env["PYTHONPATH"] = str(install_drmaa(folder / "python", self.batch).path)
+
+
+class PlayedDrmaaBed(PlayedSgeDrmaaBed):
+    """The same library, of which the plugin knows only that it is one of DRMAA."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.plugin = DrmaaPlugin()
+        self.refused = {"directives": (f"-q {REFUSED_QUEUE}",)}
 
 
 class PlayedTorqueBed(Bed):
@@ -133,10 +154,12 @@ class PlayedSshBed(Bed):
 
 
 BEDS: dict[str, type[LocalBed | PlayedSgeBed | PlayedSlurmBed | PlayedSshBed | PlayedTorqueBed | PlayedPbsBed]] = {
+    "drmaa": PlayedDrmaaBed,
     "pbs": PlayedPbsBed,
     "torque": PlayedTorqueBed,
     "local": LocalBed,
     "sge": PlayedSgeBed,
+    "sge.drmaa": PlayedSgeDrmaaBed,
     "slurm": PlayedSlurmBed,
     "ssh": PlayedSshBed,
 }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from launchers.registry import launcher_names
+from launchers.registry import launcher_names, way_names
 from launchers.testing import QUESTIONS
 from tests.contract.beds import BEDS
 
 
 def test_every_launcher_has_a_bed():
-    assert sorted(BEDS) == launcher_names()
+    assert sorted(BEDS) == sorted([*launcher_names(), *way_names()])
 
 
 @pytest.mark.parametrize("name", BEDS)

@@ -149,7 +149,7 @@ def test_a_passing_trouble_is_waited_out(batch):
     run_async(life())
 
 
-@pytest.mark.expect_log("submitting 1-2 failed: sbatch refused the jobs")
+@pytest.mark.expect_log("submitting 1-2 failed: slurm refused the jobs")
 def test_a_refusal_is_not_repeated_and_names_the_line(batch):
     text = b"sbatch: error: Batch job submission failed: Invalid partition name specified\n"
     batch.order(Fault("sbatch", 1, stderr=text, times=-1))

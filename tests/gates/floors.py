@@ -70,6 +70,8 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("launchers/torque.py", "logic"),
     ("launchers/ssh.py", "logic"),
     ("launchers/sge.py", "logic"),
+    ("launchers/sge_drmaa.py", "logic"),
+    ("launchers/drmaa.py", "logic"),
     ("jobscripts/*", "logic"),
     # I/O
     ("distributed/capacity.py", "io"),
@@ -104,6 +106,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("launchers/session.py", "edges"),
     ("launchers/doors.py", "edges"),
     ("launchers/spawn.py", "edges"),
+    ("launchers/drmaa_call.py", "edges"),
     ("launchers/keeper.py", "io"),
     ("launchers/remote.py", "io"),
     ("launchers/testing.py", "edges"),

@@ -17,7 +17,7 @@ else:
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
-ENTRIES = PROJECT["scripts"] | PROJECT["entry-points"]["dlaunch.launchers"]
+ENTRIES = PROJECT["scripts"] | PROJECT["entry-points"]["dlaunch.launchers"] | PROJECT["entry-points"]["dlaunch.ways"]
 DATA = PYPROJECT["tool"]["setuptools"]["package-data"]
 
 

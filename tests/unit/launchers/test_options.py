@@ -28,6 +28,7 @@ from launchers.options import OPTIONS, Settings, build_settings, parse_value
         ("directive", ["-C gpu"], ("-C gpu",)),
         ("log-dir", "/tmp/x", Path("/tmp/x")),
         ("port", 0, 0),
+        ("via", "drmaa", "drmaa"),
     ],
 )
 def test_a_value_is_parsed_once(key, text, value):
@@ -37,6 +38,7 @@ def test_a_value_is_parsed_once(key, text, value):
 @pytest.mark.parametrize(
     ("key", "text", "said"),
     [
+        ("via", "a.b", "not the name of a way to a batch system"),
         ("n", "0", "from 1 to"),
         ("n", "-1", "from 1 to"),
         ("n", "abc", "not a whole number"),

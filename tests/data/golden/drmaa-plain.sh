@@ -1,0 +1,33 @@
+#!/bin/bash
+#DRMAA jobName=drmaa-0001
+#DRMAA joinFiles=y
+#DRMAA outputPath=:/home/ada/.dlaunch/drmaa/logs/drmaa.$drmaa_incr_ph$.log
+#
+# One element of the cluster drmaa: one worker, named drmaa.INDEX with INDEX from 1 to 1.
+
+# DRMAA does not tell a job which one it is: batch systems do, each by a variable of its own.
+DLAUNCH_ARRAY_INDEX="${SGE_TASK_ID:-${SLURM_ARRAY_TASK_ID:-${PBS_ARRAY_INDEX:-${PBS_ARRAYID:-${LSB_JOBINDEX:-}}}}}"
+case "${DLAUNCH_ARRAY_INDEX}" in
+    "" | 0 | *[!0-9]*) # Or else the name of the log does.
+        DLAUNCH_ARRAY_INDEX="$(readlink "/proc/$$/fd/1")"
+        DLAUNCH_ARRAY_INDEX="${DLAUNCH_ARRAY_INDEX%.log}"
+        DLAUNCH_ARRAY_INDEX="${DLAUNCH_ARRAY_INDEX##*.}"
+        ;;
+esac
+
+set -o errexit -o nounset -o pipefail
+
+# Which element of which job this is.
+case "${DLAUNCH_ARRAY_INDEX}" in
+    "" | 0 | *[!0-9]*) echo "this batch system does not tell a job its index in the array" >&2; exit 1 ;;
+esac
+DLAUNCH_JOB_ID="${JOB_ID:-${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-${PBS_JOBID:-${LSB_JOBID:-job}}}}}.${DLAUNCH_ARRAY_INDEX}"
+export DLAUNCH_ARRAY_INDEX DLAUNCH_JOB_ID
+
+# exec: the worker gets the signals of the batch system itself, and says goodbye before the job ends.
+exec /home/ada/env/bin/python -m distributed.cli.dworker \
+    --cluster-file /home/ada/.dlaunch/drmaa/cluster.json \
+    --name "drmaa.${DLAUNCH_ARRAY_INDEX}" \
+    --nthreads 1 \
+    --death-timeout 60s \
+    --job-id "${DLAUNCH_JOB_ID}"
