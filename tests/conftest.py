@@ -24,6 +24,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(getattr(pytest.mark, parts[0]))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def checkout() -> Iterator[None]:
+    """Fail the run if a test left a file beside the sources, as a batch system does that was not told where to."""
+    before = set(os.listdir(TESTS.parent))
+    yield
+    left = sorted(name for name in set(os.listdir(TESTS.parent)) - before if not name.startswith("."))
+    assert not left, f"left behind in the checkout: {left}"
+
+
 @pytest.fixture(autouse=True)
 def log_guard(request: pytest.FixtureRequest) -> Iterator[LogGuard]:
     """Fail a test that logs a WARNING or worse it did not announce, or announced in vain."""

@@ -113,7 +113,10 @@ def test_refused_submissions_use_up_ids(run):
 
 def qsub(live, body: str, *options: str, **kw) -> str:
     argv = [live.programs / "qsub", *options]
-    return subprocess.run(argv, input=f"#!/bin/bash\n\n{body}\n", stdout=-1, text=True, check=True, **kw).stdout.strip()
+    script = f"#!/bin/bash\n\n{body}\n"
+    # Output that no option sends elsewhere comes to where the job was submitted.
+    done = subprocess.run(argv, input=script, stdout=-1, text=True, check=True, cwd=live.folder, **kw)
+    return done.stdout.strip()
 
 
 def qstat(live, job: str) -> str:
@@ -155,3 +158,4 @@ def test_a_job_is_killed_moments_after_it_was_told(live, tmp_path):
     subprocess.run([live.programs / "qdel", array], check=True)
     until_sync(lambda: states(qstat(live, array)) == ["C"], timeout_s=5.0)
     assert (tmp_path / "log").read_text() == "told\n"
+    assert (live.folder / "STDIN.o1").is_file()
