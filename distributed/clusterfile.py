@@ -28,7 +28,10 @@ import msgspec
 
 from distributed.errors import ConfigError
 
-__all__ = ["ClusterFile", "default_secret", "find", "home", "path_of", "resolve", "running_files"]
+__all__ = ["DEFAULT_CLUSTER", "ClusterFile", "default_secret", "find", "home", "path_of", "resolve", "running_files"]
+
+DEFAULT_CLUSTER = "default"
+"""The cluster of a scheduler that is started without a name, and of jobscripts that are made without one."""
 
 SECRET_BYTES = 32
 _FILE_NAME = "cluster.json"

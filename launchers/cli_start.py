@@ -8,19 +8,21 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from distributed import logs
 from distributed.cli.run import EXIT_FAILED, run_command
+from distributed.clusterfile import DEFAULT_CLUSTER
 from distributed.errors import CommError, ConfigError, DistributedError, RequestTimeoutError
 from launchers.child import ChildCommand
 from launchers.errors import LauncherError, ProgramMissingError, SubmitError
 from launchers.options import OPTIONS, Option, Settings
 from launchers.progress import ProgressPrinter
 from launchers.registry import load_launcher, own_options
-from launchers.session import Plan, Session, make_plan, resolve_settings
+from launchers.session import Plan, Session, make_log_dir, make_plan, resolve_settings
 
 __all__ = ["EXIT_NOT_STARTED", "EXIT_REFUSED", "EXIT_SCHEDULER_LOST", "EXIT_WAIT", "make_command"]
 
@@ -117,11 +119,17 @@ def _complain(error: Exception) -> int:
 
 
 def _show(plan: Plan) -> int:
+    """Print the script for the user to submit; what its jobs need to write to is there then."""
+    name, log_dir = plan.folder.name, str(plan.spec.log_dir)
+    try:
+        make_log_dir(Path(log_dir))
+    except ConfigError as error:
+        return _complain(error)
     print(plan.script, end="")
-    folder = plan.folder
+    head = "dlaunch head" if name == DEFAULT_CLUSTER else f"dlaunch head --name {name}"
     sys.stderr.write(
-        "dlaunch: nothing was submitted. To use this script by hand: mkdir -p "
-        f"{plan.spec.log_dir}; dscheduler --cluster {folder.name}; then submit it.\n"
+        f"dlaunch: nothing was submitted. Submit this script yourself, as often as you like: its workers join the "
+        f"cluster {name}, which '{head}' starts.{f' Their logs come to {log_dir}.' if log_dir in plan.script else ''}\n"
     )
     return 0
 

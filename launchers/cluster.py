@@ -86,7 +86,10 @@ class Cluster:
 
     @classmethod
     def dry_run(cls, *args: Any, **options: Any) -> str:
-        """Return the jobscript that the same arguments would submit; starts nothing, needs no batch system."""
+        """Return a jobscript for the same arguments to submit yourself; starts nothing, needs no batch system.
+
+        Its workers join the cluster ``name``, else the one of ``dscheduler`` and ``dlaunch head``.
+        """
         system, args = (args[0], args[1:]) if cls is Cluster else (cls.__name__.lower(), args)
         given = {key.replace("_", "-"): value for key, value in options.items()}
         if args:

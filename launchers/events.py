@@ -121,10 +121,11 @@ class CancelFailed:
 
 @dataclass(frozen=True)
 class WorkerCame:
-    """A worker registered at the scheduler."""
+    """A worker registered at the scheduler; ``job_id``: what it says its job is, or ""."""
 
     name: str
     now_s: float
+    job_id: str = ""
 
 
 @dataclass(frozen=True)

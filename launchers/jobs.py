@@ -106,7 +106,9 @@ class JobSpec:
     the jobscript ends in, ``job_name`` unique to this run of the cluster, ``own`` the plugin's own options that were
     given, by key.  ``cluster_file``: where it is here, and ``death_timeout_s``: after so many seconds without us
     nothing of a job may be left; for plugins that see to that themselves.  ``script_file``: where the jobscript is, and
-    jobs can read it, from before the first submission on; for systems that take none on stdin.
+    jobs can read it, from before the first submission on; for systems that take none on stdin.  ``by_hand``: the user
+    submits the script, perhaps several times and in arrays of other sizes, so that only the id of the job tells its
+    workers and logs apart.
     """
 
     name: str
@@ -128,6 +130,7 @@ class JobSpec:
     cluster_file: PurePosixPath | None = None
     script_file: PurePosixPath | None = None
     death_timeout_s: float = 60.0
+    by_hand: bool = False
 
     @property
     def cpus(self) -> int:

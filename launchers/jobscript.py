@@ -61,6 +61,7 @@ def _context(plugin: Plugin, spec: JobSpec) -> dict[str, object]:
         "directives": list(spec.directives),
         "prologue": list(spec.prologue),
         "env": dict(spec.env),
+        "by_hand": spec.by_hand,
         "command": _lines(spec.command),
     }
 

@@ -14,10 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from distributed.comm import connect
 from distributed.daemon import Daemon, operation
 from distributed.errors import CommError, ConfigError, RequestTimeoutError
-from distributed.messages import Request, WorkerAppeared, WorkerDisappeared
+from distributed.messages import WorkerAppeared, WorkerDisappeared
 from launchers import events
 from launchers.actions import Action, Cancel, Find, GiveUp, Inquire, Poll, Stopped, Submit, Tell
 from launchers.commands import run
@@ -35,6 +34,7 @@ from launchers.jobscript import blame_line
 from launchers.protocol import Command, Finder, Historian, LateHistorian, Output, Plugin, command_error
 from launchers.scaling import ScalingMachine
 from launchers.slots import Progress
+from launchers.watching import watch_workers
 
 __all__ = ["Launcher", "Listener"]
 
@@ -284,12 +284,19 @@ class Launcher(Daemon):
         self.folder.write_state(self._state)
 
     def _note_submitted(self, array: JobArray) -> None:
+        self.own(self._claim(array), name="claim jobs")
         if array.id not in self.arrays:
             self._state.arrays.append(ArrayRecord(array.id, array.elements))
         try:
             self._remember()
         except ConfigError as error:  # The jobs are there all the same.
             self._tell(Tell(f"the jobs {array.id} are not written down: {error}", warning=True))
+
+    async def _claim(self, array: JobArray) -> None:
+        """Tell the scheduler which workers are of our jobs."""
+        with contextlib.suppress(CommError):  # if it is gone, that is told elsewhere
+            jobs = list(array.elements.values())
+            await self.pool.request(self.scheduler_address, "note_launched", jobs=jobs, timeout_s=_CONNECT_S)
 
     async def _look_for_jobs(self, _action: Find) -> None:
         assert isinstance(self.plugin, Finder)
@@ -388,7 +395,7 @@ class Launcher(Daemon):
 
     async def _watch(self) -> None:
         try:
-            await self._follow_scheduler()
+            await watch_workers(self.scheduler_address, self._secret, self._on_worker)
         except CommError as error:
             if self.status in ("closing", "closed"):
                 return
@@ -398,19 +405,12 @@ class Launcher(Daemon):
             self.over.set()
             self._wake_waiters()
 
-    async def _follow_scheduler(self) -> None:
-        connection = await connect(self.scheduler_address, secret=self._secret, timeout_s=_CONNECT_S, role="launcher")
-        try:
-            connection.send(Request("watch", {}, 1))
-            while True:
-                for message in await connection.read():
-                    if isinstance(message, WorkerAppeared):
-                        self._handle(events.WorkerCame(message.name, time.monotonic()))
-                    elif isinstance(message, WorkerDisappeared):
-                        logger.info("worker %s left: %s", message.name, message.reason)
-                        self._handle(events.WorkerLeft(message.name, time.monotonic()))
-        finally:
-            connection.abort()
+    def _on_worker(self, message: WorkerAppeared | WorkerDisappeared) -> None:
+        if isinstance(message, WorkerAppeared):
+            self._handle(events.WorkerCame(message.name, time.monotonic(), message.job_id))
+        else:
+            logger.info("worker %s left: %s", message.name, message.reason)
+            self._handle(events.WorkerLeft(message.name, time.monotonic()))
 
 
 def _submit_failed(action: Submit, error: CommandError | ConfigError) -> events.SubmitFailed:

@@ -146,12 +146,13 @@ def fields_of(spec: JobSpec) -> dict[str, object]:
     """
     folder = f"{spec.log_dir}/"
     first, last = spec.log_path("\0").name.split("\0")
+    which = "PBS_JOBID" if spec.by_hand else Variable.ARRAY_INDEX.value
     seconds = None if spec.walltime_s is None else math.ceil(spec.walltime_s)
     return {
         "pbs_name": name_of(spec.job_name),
         "memory_mib": None if spec.memory is None else math.ceil(spec.memory / 2**20),
         "walltime": None if seconds is None else f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}",
-        "log": shell_word([folder, first, ShellVariable(Variable.ARRAY_INDEX.value), last]),
+        "log": shell_word([folder, first, ShellVariable(which), last]),
     }
 
 

@@ -22,7 +22,10 @@ def describe(progress: Progress) -> str:
         parts.append(f"{progress.pending} pending{f' ({progress.reason})' if progress.reason else ''}")
     if progress.running:
         parts.append(f"{progress.running} running")
-    parts.append(f"{progress.registered} of {progress.wanted} workers registered")
+    if progress.wanted or not progress.adopted:
+        parts.append(f"{progress.registered} of {progress.wanted} workers registered")
+    if progress.adopted:
+        parts.append(f"{progress.adopted} adopted")
     if progress.problem:
         parts.append(progress.problem.partition("\n")[0])
     return ", ".join(parts)

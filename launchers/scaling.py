@@ -50,6 +50,7 @@ class ScalingMachine:
         self._at_once = False
         self._actions: list[Action] = []
         self._known_arrays: set[str] = set()
+        self._adopted: set[str] = set()
         self._orphans: list[ElementId] = []
         self._find_due = False
         self._trouble = ""
@@ -94,7 +95,7 @@ class ScalingMachine:
     def progress(self) -> Progress:
         """How far the cluster is."""
         wanted = self.target * self.workers_per_job
-        return summarise(self.slots.values(), wanted, self._trouble)
+        return summarise(self.slots.values(), wanted, self._trouble, len(self._adopted))
 
     @property
     def attainable(self) -> int:
@@ -390,7 +391,8 @@ class ScalingMachine:
 
     def _on_worker_came(self, event: events.WorkerCame) -> None:
         slot = self._slot_of(event.name)
-        if slot is None:
+        if slot is None or self._is_of_others(event, slot):
+            self._adopted.add(event.name)
             return
         slot.workers.add(event.name)
         if slot.has_job:
@@ -398,7 +400,14 @@ class ScalingMachine:
             slot.run(event.now_s)
             self._failures.clear()
 
+    def _is_of_others(self, event: events.WorkerCame, slot: Slot) -> bool:
+        """Whether a user submitted its job: then it is called after the job, which may look like a name of ours."""
+        return bool(event.job_id) and event.name.startswith(event.job_id) and event.job_id != slot.element
+
     def _on_worker_left(self, event: events.WorkerLeft) -> None:
+        if event.name in self._adopted:
+            self._adopted.remove(event.name)
+            return
         slot = self._slot_of(event.name)
         if slot is not None:
             slot.workers.discard(event.name)

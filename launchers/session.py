@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from distributed.clusterfile import ClusterFile
+from distributed.clusterfile import DEFAULT_CLUSTER, ClusterFile
 from distributed.errors import ConfigError
 from distributed.network import interface_address
 from launchers.commands import check_programs, check_system
@@ -30,7 +30,7 @@ from launchers.options import Settings, build_settings
 from launchers.protocol import Placer, Plugin
 from launchers.registry import load_all, load_launcher, own_options, template_folder
 
-__all__ = ["Plan", "Session", "make_plan", "resolve_settings"]
+__all__ = ["Plan", "Session", "make_log_dir", "make_plan", "resolve_settings"]
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,14 @@ def _hosts(values: Mapping[str, Any]) -> list[Host]:
 def make_plan(system: str, settings: Settings, *, dry_run: bool = False) -> Plan:
     """Return the plan for a cluster; starts, submits and writes nothing.
 
-    With ``dry_run`` an unnamed cluster is called like its system, so that the script can be used by hand.  Raises
-    LauncherError and ConfigError.
+    With ``dry_run`` the script is for users to submit themselves: its workers join the cluster of that name, else the
+    default one, which ``dscheduler`` and ``dlaunch head`` start.  Raises LauncherError and ConfigError.
     """
     plugin = load_launcher(system, settings.via)
-    name = settings.name or (system if dry_run else None)
+    name = settings.name or (DEFAULT_CLUSTER if dry_run else None)
     folder = ClusterFolder(name) if name else ClusterFolder.fresh(system)
     try:
-        spec = _spec(plugin, settings, folder)
+        spec = _spec(plugin, settings, folder, by_hand=dry_run)
         folders = _template_folders(plugin, settings)
         template = settings.template.name if settings.template else None
         script = render_jobscript(plugin, spec, folders, template)
@@ -108,13 +108,15 @@ def _template_folders(plugin: Plugin, settings: Settings) -> list[Path]:
     return [*first, user_folder() / "jobscripts", *([own] if own else [])]
 
 
-def _spec(plugin: Plugin, settings: Settings, folder: ClusterFolder) -> JobSpec:
+def _spec(plugin: Plugin, settings: Settings, folder: ClusterFolder, *, by_hand: bool) -> JobSpec:
     log_dir = settings.log_dir or folder.logs
+    # A name made up is unique; one chosen may have been used before, by jobs that are still remembered.  Jobs of the
+    # user's own bear the plain one: nobody looks for them by it.
+    plain = by_hand or not settings.name
     return JobSpec(
         name=folder.name,
-        # A name made up is unique; one chosen may have been used before, by jobs that are still remembered.
-        job_name=folder.name if not settings.name else f"{folder.name}-{secrets.token_hex(2)}",
-        command=_worker_command(plugin, settings, folder),
+        job_name=folder.name if plain else f"{folder.name}-{secrets.token_hex(2)}",
+        command=_worker_command(plugin, settings, folder, by_hand=by_hand),
         log_dir=PurePosixPath(log_dir),
         last=settings.jobs,
         workers_per_job=settings.workers_per_job,
@@ -130,15 +132,16 @@ def _spec(plugin: Plugin, settings: Settings, folder: ClusterFolder) -> JobSpec:
         cluster_file=PurePosixPath(folder.cluster_file),
         script_file=PurePosixPath(folder.script_file),
         death_timeout_s=settings.death_timeout,
+        by_hand=by_hand,
     )
 
 
-def _worker_command(plugin: Plugin, settings: Settings, folder: ClusterFolder) -> tuple[Word, ...]:
+def _worker_command(plugin: Plugin, settings: Settings, folder: ClusterFolder, *, by_hand: bool) -> tuple[Word, ...]:
     words: list[Word] = [settings.python or sys.executable, "-m", "distributed.cli.dworker"]
     # Where hosts may not share our home folder the job alone knows where its file is.
     file: Word = (Variable.CLUSTER_FILE,) if isinstance(plugin, Placer) else str(folder.cluster_file)
     words += ["--cluster-file", file]
-    words += ["--name", (f"{folder.name}.", Variable.ARRAY_INDEX)]
+    words += ["--name", (Variable.JOB_ID,) if by_hand else (f"{folder.name}.", Variable.ARRAY_INDEX)]
     words += ["--nthreads", str(settings.nthreads)]
     if settings.workers_per_job > 1:
         words += ["--nprocs", str(settings.workers_per_job)]
@@ -179,7 +182,7 @@ class Session:
         folder.claim()
         try:
             log_dir = Path(plan.spec.log_dir)
-            _make_log_dir(log_dir)
+            make_log_dir(log_dir)
             host = interface_address(settings.interface) if settings.interface else settings.host
             host = host or plan.plugin.scheduler_host
             state = folder.new_state(plan.plugin.name, plan.spec.job_name, log_dir)
@@ -251,7 +254,8 @@ class Session:
             self.plan.folder.remove(keep_logs=self.keeps_logs)
 
 
-def _make_log_dir(path: Path) -> None:
+def make_log_dir(path: Path) -> None:
+    """Make the folder that jobs write their logs into.  Raises ConfigError if they could not."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = path / f".dlaunch-{os.getpid()}"

@@ -75,7 +75,7 @@ class SgePlugin:
     def context(self, spec: JobSpec) -> dict[str, object]:
         """``log`` is None if no directive can hold it; ``walltime`` is seconds.  Raises ValueError."""
         check_lines(spec)
-        log = str(spec.log_path("$TASK_ID"))
+        log = str(spec.log_path("$JOB_ID.$TASK_ID" if spec.by_hand else "$TASK_ID"))
         return {
             "sge_name": job_name_of(spec.job_name),
             "pe": spec.own.get("pe", "smp"),

@@ -84,9 +84,10 @@ class Slot:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a cluster is: numbers of jobs, but ``wanted`` and ``registered`` count workers.
+    """How far a cluster is: numbers of jobs, but ``wanted``, ``registered`` and ``adopted`` count workers.
 
-    ``reason``: why most of the pending jobs wait; ``problem``: what is wrong, or "".
+    ``adopted`` are those of jobs that others submitted; ``reason``: why most of the pending jobs wait; ``problem``:
+    what is wrong, or "".
     """
 
     wanted: int = 0
@@ -94,11 +95,12 @@ class Progress:
     pending: int = 0
     running: int = 0
     registered: int = 0
+    adopted: int = 0
     reason: str = ""
     problem: str = ""
 
 
-def summarise(slots: Iterable[Slot], wanted: int, problem: str) -> Progress:
+def summarise(slots: Iterable[Slot], wanted: int, problem: str, adopted: int = 0) -> Progress:
     """Count the slots."""
     slots = list(slots)
     pending = [slot for slot in slots if slot.phase is Phase.PENDING]
@@ -109,6 +111,7 @@ def summarise(slots: Iterable[Slot], wanted: int, problem: str) -> Progress:
         pending=len(pending),
         running=sum(slot.phase is Phase.RUNNING for slot in slots),
         registered=sum(len(slot.workers) for slot in slots),
+        adopted=adopted,
         reason=reasons.most_common(1)[0][0] if reasons else "",
         problem=problem,
     )

@@ -46,7 +46,7 @@ class SlurmPlugin:
         memory_mib = None if spec.memory is None else math.ceil(spec.memory / 2**20)
         # A percent sign is the beginning of a placeholder in file names of SLURM.
         log_dir = str(spec.log_dir).replace("%", "%%")
-        log = f"{log_dir}/{spec.log_path('%a').name}"
+        log = f"{log_dir}/{spec.log_path('%A_%a' if spec.by_hand else '%a').name}"
         return {"memory_mib": memory_mib, "walltime": walltime, "log": log}
 
     def submit_command(self, script: str, spec: JobSpec) -> Command:

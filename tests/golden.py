@@ -191,8 +191,12 @@ CASES: dict[str, Settings] = {
 def rendered(case: str) -> str:
     """Return the jobscript of a case, as ``dlaunch`` makes it for ada, with a job name that stays the same."""
     with mock.patch.dict(os.environ, {"DLAUNCH_HOME": "/home/ada/.dlaunch", "XDG_CONFIG_HOME": "/nonexistent"}):
-        plan = make_plan(case.partition("-")[0], CASES[case], dry_run=True)
-        return render_jobscript(plan.plugin, dataclasses.replace(plan.spec, job_name=f"{plan.spec.name}-0001"), [])
+        # Those without a name are the ones that users submit themselves.
+        plan = make_plan(case.partition("-")[0], CASES[case], dry_run=CASES[case].name is None)
+        spec = plan.spec
+        if not spec.by_hand:
+            spec = dataclasses.replace(spec, job_name=f"{spec.name}-0001")
+        return render_jobscript(plan.plugin, spec, [])
 
 
 def path_of(case: str) -> Path:

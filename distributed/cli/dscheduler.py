@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import logging
 import os
 import socket
 import sys
@@ -14,13 +16,15 @@ import click
 
 from distributed import logs
 from distributed.cli.run import run_command, serve_until
-from distributed.clusterfile import ClusterFile, default_secret, path_of
+from distributed.clusterfile import DEFAULT_CLUSTER, ClusterFile, default_secret, path_of
 from distributed.comm import connect
-from distributed.errors import AuthenticationError, CommError, ConfigError
+from distributed.errors import CommError, ConfigError
 from distributed.network import interface_address, own_addresses
 from distributed.scheduler import Scheduler
 
 __all__ = ["main"]
+
+logger = logging.getLogger(__name__)
 
 _PARENT_POLL_S = 0.5
 
@@ -29,7 +33,11 @@ _PARENT_POLL_S = 0.5
 @click.option("--port", type=click.IntRange(0, 65535), default=8786, show_default=True, help="0: any free one.")
 @click.option("--host", help="Address to listen on and to tell others; default: listen on all, tell the best one.")
 @click.option("--interface", metavar="NAME", help="Listen on the address of this network interface, like ib0.")
-@click.option("--cluster", metavar="NAME", help="Publish the address and a secret of its own in ~/.dlaunch/NAME.")
+@click.option(
+    "--cluster",
+    metavar="NAME",
+    help="Publish the address and a secret of its own in ~/.dlaunch/NAME; without, the user's one in default.",
+)
 @click.option("--cluster-file", type=click.Path(path_type=Path), help="The same, in a file of your choice.")
 @click.option(
     "--allowed-failures",
@@ -72,13 +80,19 @@ async def serve(
     parent = os.getppid()
     if interface:
         host = interface_address(interface)
-    path = path_of(cluster) if cluster else cluster_file
-    secret = await _secret_for(path) if path else default_secret()
+    named = path_of(cluster) if cluster else cluster_file
+    path = named or await _default_path()
+    secret = await _secret_for(path) if path and named else default_secret()
     name = cluster or (path.parent.name if path else "")
     scheduler = Scheduler(host=host, secret=secret, name=name, allowed_failures=allowed_failures)
     await scheduler.start(port)
     if path:
-        _publish(scheduler, path, name, everywhere=host is None)
+        try:
+            _publish(scheduler, path, name, everywhere=host is None)
+        except ConfigError as error:
+            if named:
+                raise
+            logger.warning("only those who know the address will find this scheduler: %s", error)
     print(f"Start scheduler at {scheduler.address}", flush=True)
     if death_of_parent:
         scheduler.own(_end_with(parent, stop), name="watch the parent")
@@ -97,19 +111,38 @@ async def _secret_for(path: Path) -> bytes:
     if not path.exists():
         return ClusterFile.new("").secret_bytes
     old = ClusterFile.read(path)
-    for address in old.addresses:
-        with contextlib.suppress(CommError):
-            try:
-                await (await connect(address, secret=old.secret_bytes, timeout_s=3.0)).close()
-            except AuthenticationError:
-                continue
-            raise ConfigError(
-                f"the cluster {old.name!r} runs already, its scheduler is at {address}: choose another name, or end it "
-                "first",
-                key="cluster",
-                value=old.name,
-            )
+    if address := await _living(old):
+        raise ConfigError(
+            f"the cluster {old.name!r} runs already, its scheduler is at {address}: choose another name, or end it "
+            "first",
+            key="cluster",
+            value=old.name,
+        )
     return old.secret_bytes
+
+
+async def _living(cluster: ClusterFile) -> str:
+    """Where the scheduler of a cluster file answers; "" if nowhere."""
+
+    async def answers(address: str) -> bool:
+        try:
+            await (await connect(address, secret=cluster.secret_bytes, timeout_s=3.0)).close()
+        except CommError:
+            return False
+        return True
+
+    answered = await asyncio.gather(*map(answers, cluster.addresses))
+    return next(itertools.compress(cluster.addresses, answered), "")
+
+
+async def _default_path() -> Path | None:
+    """Where a scheduler without a name is published; None if another one is there already."""
+    path = path_of(DEFAULT_CLUSTER)
+    with contextlib.suppress(ConfigError):  # of a file that is missing, or is none: it is written anew
+        if address := await _living(ClusterFile.read(path)):
+            logger.info("not published as %s: that is the scheduler at %s", DEFAULT_CLUSTER, address)
+            return None
+    return path
 
 
 def _publish(scheduler: Scheduler, path: Path, name: str, everywhere: bool) -> None:

@@ -68,6 +68,7 @@ class Control(Daemon):
         super().__init__(loop=loop, host=host, secret=secret)
         self.workers: dict[str, RegisteredWorker] = {}
         self.clients: dict[str, Connection] = {}
+        self.launched: set[str] = set()
         self._watchers: set[Connection] = set()
         self._answers_due: dict[int, asyncio.Future[Any]] = {}
         self._tokens = itertools.count(1)
@@ -115,7 +116,14 @@ class Control(Daemon):
 
     @operation
     async def identity(self) -> dict[str, Any]:
-        """Say who this is, and who the workers are."""
+        """Say who this is, and who the workers are.
+
+        A worker is ``adopted`` if no launcher of this cluster submitted its job (``job_id``; "" if it has none).
+        """
+        workers = {
+            address: {**worker.info, "adopted": worker.info["job_id"] not in self.launched}
+            for address, worker in self.workers.items()
+        }
         return {
             "type": self.kind,
             "id": self.id,
@@ -124,8 +132,13 @@ class Control(Daemon):
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "clients": len(self.clients),
-            "workers": {address: worker.info for address, worker in self.workers.items()},
+            "workers": workers,
         }
+
+    @operation
+    async def note_launched(self, jobs: list[str]) -> None:
+        """A launcher has submitted the jobs of these ids: their workers are not adopted."""
+        self.launched.update(jobs)
 
     @operation
     async def ncores(self, workers: list[str] | None = None) -> dict[str, int]:

@@ -97,6 +97,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("launchers/head.py", "io"),
     ("launchers/progress.py", "io"),
     ("launchers/registry.py", "io"),
+    ("launchers/watching.py", "io"),
     # edges
     ("distributed/__init__.py", "edges"),
     ("distributed/cli/*", "edges"),

@@ -9,7 +9,8 @@ set -o errexit -o nounset -o pipefail
 
 # Which element of which job this is.
 DLAUNCH_ARRAY_INDEX="${DLAUNCH_ARRAY_INDEX:?set this variable to the number of the worker, like 1}"
-DLAUNCH_JOB_ID="${HOSTNAME}:$$"
+# Host, process, and its start time, since process numbers come back.
+DLAUNCH_JOB_ID="$(uname -n):$$:$(sed 's/.*) //' "/proc/$$/stat" | cut -d ' ' -f 20)"
 export DLAUNCH_ARRAY_INDEX DLAUNCH_JOB_ID
 export QUOTED='a '"'"'b'"'"' "c" $HOME `id` $(id) \ * ; & | < > # % {{ d }}
 line two

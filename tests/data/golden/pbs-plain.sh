@@ -1,15 +1,16 @@
 #!/bin/bash
-#PBS -N pbs-0001
+#PBS -N default
 #PBS -v DLAUNCH_ARRAY_INDEX=1
 #PBS -l select=1:ncpus=1
 #PBS -j oe
 #PBS -o /dev/null
 #
-# One element of the cluster pbs: one worker, named pbs.INDEX with INDEX from 1 to 1.
+# Each job of this script is one worker more for the cluster default, named after the job.
+# Submit it as often as you like, in other numbers if you like.
 
 # PBS hands over what a job prints only after its end: so the log is written from here.
 DLAUNCH_ARRAY_INDEX="${PBS_ARRAY_INDEX:-${DLAUNCH_ARRAY_INDEX:?submit this script as an array: qsub -J 1-N}}"
-exec >>"/home/ada/.dlaunch/pbs/logs/pbs.${DLAUNCH_ARRAY_INDEX}.log" 2>&1 || exit 1
+exec >>"/home/ada/.dlaunch/default/logs/default.${PBS_JOBID}.log" 2>&1 || exit 1
 
 set -o errexit -o nounset -o pipefail
 
@@ -19,8 +20,8 @@ export DLAUNCH_ARRAY_INDEX DLAUNCH_JOB_ID
 
 # exec: the worker gets the signals of the batch system itself, and says goodbye before the job ends.
 exec /home/ada/env/bin/python -m distributed.cli.dworker \
-    --cluster-file /home/ada/.dlaunch/pbs/cluster.json \
-    --name "pbs.${DLAUNCH_ARRAY_INDEX}" \
+    --cluster-file /home/ada/.dlaunch/default/cluster.json \
+    --name "${DLAUNCH_JOB_ID}" \
     --nthreads 1 \
     --death-timeout 60s \
     --job-id "${DLAUNCH_JOB_ID}"

@@ -1,13 +1,14 @@
 #!/bin/bash
-#$ -N sge-0001
+#$ -N default
 #$ -t 1-1
 #$ -S /bin/bash
 #$ -cwd
 #$ -notify
 #$ -j y
-#$ -o "/home/ada/.dlaunch/sge/logs/sge.$TASK_ID.log"
+#$ -o "/home/ada/.dlaunch/default/logs/default.$JOB_ID.$TASK_ID.log"
 #
-# One element of the cluster sge: one worker, named sge.INDEX with INDEX from 1 to 1.
+# Each job of this script is one worker more for the cluster default, named after the job.
+# Submit it as often as you like, in other numbers if you like.
 
 set -o errexit -o nounset -o pipefail
 
@@ -21,8 +22,8 @@ export DLAUNCH_ARRAY_INDEX DLAUNCH_JOB_ID
 
 # exec: the worker gets the signals of the batch system itself, and says goodbye before the job ends.
 exec /home/ada/env/bin/python -m distributed.cli.dworker \
-    --cluster-file /home/ada/.dlaunch/sge/cluster.json \
-    --name "sge.${DLAUNCH_ARRAY_INDEX}" \
+    --cluster-file /home/ada/.dlaunch/default/cluster.json \
+    --name "${DLAUNCH_JOB_ID}" \
     --nthreads 1 \
     --death-timeout 60s \
     --job-id "${DLAUNCH_JOB_ID}"

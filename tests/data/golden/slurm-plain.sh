@@ -1,13 +1,14 @@
 #!/bin/bash
-#SBATCH --job-name=slurm-0001
+#SBATCH --job-name=default
 #SBATCH --array=1-1
 #SBATCH --nodes=1
 #SBATCH --ntasks=1
 #SBATCH --cpus-per-task=1
-#SBATCH --output=/home/ada/.dlaunch/slurm/logs/slurm.%a.log
+#SBATCH --output=/home/ada/.dlaunch/default/logs/default.%A_%a.log
 #SBATCH --open-mode=append
 #
-# One element of the cluster slurm: one worker, named slurm.INDEX with INDEX from 1 to 1.
+# Each job of this script is one worker more for the cluster default, named after the job.
+# Submit it as often as you like, in other numbers if you like.
 
 set -o errexit -o nounset -o pipefail
 
@@ -18,8 +19,8 @@ export DLAUNCH_ARRAY_INDEX DLAUNCH_JOB_ID
 
 # exec: the worker gets the signals of the batch system itself, and says goodbye before the job ends.
 exec /home/ada/env/bin/python -m distributed.cli.dworker \
-    --cluster-file /home/ada/.dlaunch/slurm/cluster.json \
-    --name "slurm.${DLAUNCH_ARRAY_INDEX}" \
+    --cluster-file /home/ada/.dlaunch/default/cluster.json \
+    --name "${DLAUNCH_JOB_ID}" \
     --nthreads 1 \
     --death-timeout 60s \
     --job-id "${DLAUNCH_JOB_ID}"

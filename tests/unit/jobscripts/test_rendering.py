@@ -39,12 +39,12 @@ def test_the_first_folder_wins(tmp_path):
 
 def test_a_users_template_may_extend_ours(tmp_path):
     text = '{% extends "local.sh.j2" %}\n{% block element %}{{ super() }}echo mine\n{% endblock %}\n'
+    context = {"directives": [], "prologue": [], "env": {}, "by_hand": False, "workers_per_job": 1}
     with pytest.raises(RenderError) as caught:
-        render("my.sh.j2", [write(tmp_path, text)], {"directives": [], "prologue": [], "env": {}})
+        render("my.sh.j2", [write(tmp_path, text)], context)
     # The template of ours that the user never wrote is named.
     assert (caught.value.template, caught.value.variable) == ("base.sh.j2", "name")
-    context = {"directives": [], "prologue": [], "env": {}, "name": "n", "first": 1, "last": 2, "workers_per_job": 1}
-    script = render("my.sh.j2", [tmp_path], {**context, "command": ["worker"]})
+    script = render("my.sh.j2", [tmp_path], {**context, "name": "n", "first": 1, "last": 2, "command": ["worker"]})
     assert "echo mine\n" in script
     assert script.endswith("exec worker\n")
 

@@ -100,9 +100,13 @@ def test_a_dry_run_prints_the_script_and_needs_no_batch_system(capsys, monkeypat
     monkeypatch.setenv("PATH", "/nowhere")
     code, out, err = run(capsys, "slurm", "-n", "8", "--queue", "main", "--dry-run")
     assert code == 0
-    assert out.startswith("#!/bin/bash\n#SBATCH --job-name=slurm\n#SBATCH --array=1-8\n")
+    assert out.startswith("#!/bin/bash\n#SBATCH --job-name=default\n#SBATCH --array=1-8\n")
     assert "nothing was submitted" in err
-    assert not (own_home / ".dlaunch" / "slurm").exists()
+    assert "'dlaunch head'" in err
+    logs = own_home / ".dlaunch" / "default" / "logs"
+    assert f"#SBATCH --output={logs}/default.%A_%a.log\n" in out
+    assert logs.is_dir(), "or the jobs could not start"
+    assert list(own_home.glob(".dlaunch/**/*.*")) == []
 
 
 def test_a_missing_program_is_told_before_anything_starts(capsys, monkeypatch, own_home):

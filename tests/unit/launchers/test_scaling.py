@@ -54,9 +54,25 @@ def test_progress_counts_jobs_and_workers_and_gives_the_commonest_reason():
 
 def test_workers_of_others_are_not_counted():
     drive = Drive(1)
-    for name in ("x", "c", "c.", "c.x", "c.9", "other.1", "cc.1"):
+    strangers = ("x", "c", "c.", "c.x", "c.9", "other.1", "cc.1")
+    for name in strangers:
         drive.do(events.WorkerCame, name)
     assert drive.machine.progress.registered == 0
+    assert drive.machine.progress.adopted == len(strangers)
+    for name in strangers:
+        drive.do(events.WorkerLeft, name)
+    assert drive.machine.progress.adopted == 0
+
+
+def test_a_job_of_others_whose_id_looks_like_a_name_of_ours_is_adopted():
+    drive = Drive(1)
+    drive.do(events.TargetChanged, 1)
+    drive.machine.name = "77"
+    drive.machine.handle(events.WorkerCame("77.1", drive.now_s, job_id="77.1"))
+    assert drive.machine.progress.adopted == 1
+    assert drive.machine.progress.registered == 0
+    drive.machine.handle(events.WorkerLeft("77.1", drive.now_s))
+    assert drive.machine.progress.adopted == 0
 
 
 def test_a_worker_that_registers_before_we_know_the_job_counts():

@@ -51,8 +51,13 @@ def test_a_chosen_name_gets_a_job_name_of_its_own_for_each_run():
     assert made.spec.job_name == made.folder.name
 
 
-def test_a_dry_run_has_the_systems_name():
-    assert plan(dry_run=True).folder.name == "slurm"
+def test_a_dry_run_is_for_the_default_cluster_and_may_be_submitted_twice():
+    made = plan(dry_run=True)
+    assert made.folder.name == made.spec.job_name == "default"
+    assert '--name "${DLAUNCH_JOB_ID}"' in last_words(made.script)
+    named = plan(dry_run=True, name="c")
+    assert f"--cluster-file {home()}/c/cluster.json" in last_words(named.script)
+    assert named.spec.job_name == "c"
 
 
 def test_variables_are_taken_from_here(monkeypatch):
