@@ -1,9 +1,10 @@
-"""``dlaunch list`` and ``dlaunch stop NAME``: clusters seen from another shell."""
+"""``dlaunch list [NAME]`` and ``dlaunch stop NAME``: clusters seen from another shell."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import sys
 import time
 from typing import Any
@@ -15,7 +16,7 @@ from distributed.errors import AuthenticationError, CommError, ConfigError, Dist
 from distributed.pool import ConnectionPool
 from launchers.commands import run
 from launchers.errors import CommandError, LauncherError
-from launchers.folder import ClusterFolder, State, all_folders
+from launchers.folder import HEAD, ClusterFolder, State, all_folders
 from launchers.protocol import Finder, Plugin
 from launchers.registry import load_launcher
 
@@ -27,10 +28,16 @@ _POLL_S = 0.2
 
 
 @click.command("list")
-def list_clusters() -> int:
-    """List your clusters: name, system, scheduler, workers, and jobs by state."""
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def list_clusters(names: tuple[str, ...]) -> int:
+    """List your clusters: name, system, scheduler, workers, and jobs by state.
+
+    With NAMEs list the workers of these clusters too: where each runs, of which job it is, and whether that was
+    launched by dlaunch or was submitted by yourself and the worker adopted.
+    """
     try:
-        lines = asyncio.run(_list())
+        folders = [_existing(name) for name in names] or list(all_folders())
+        lines = asyncio.run(_list(folders, bool(names)))
     except DistributedError as error:
         sys.stderr.write(f"dlaunch: {error}\n")
         return 1
@@ -41,12 +48,21 @@ def list_clusters() -> int:
     return 0
 
 
-async def _list() -> list[str]:
-    folders = list(all_folders())
-    return list(await asyncio.gather(*map(_line, folders)))
+def _existing(name: str) -> ClusterFolder:
+    """The folder of a cluster that lives, or died without cleaning up.  Raises ConfigError."""
+    folder = ClusterFolder(name)
+    if not (folder.cluster_file.exists() or folder.state_file.exists()):
+        raise ConfigError(f"there is no cluster {name!r}; dlaunch list shows those there are", key="name", value=name)
+    return folder
 
 
-async def _line(folder: ClusterFolder) -> str:
+async def _list(folders: list[ClusterFolder], with_workers: bool) -> list[str]:
+    found = await asyncio.gather(*(_describe(folder) for folder in folders))
+    return [line for first, workers in found for line in (first, *(_table(workers) if with_workers else ()))]
+
+
+async def _describe(folder: ClusterFolder) -> tuple[str, dict[str, dict[str, Any]]]:
+    """The line of a cluster, and its workers by address."""
     state = folder.read_state()
     system = state.system if state else "by hand"
     try:
@@ -54,13 +70,37 @@ async def _line(folder: ClusterFolder) -> str:
         identity = await _ask(found, found.addresses[0], "identity")
     except (DistributedError, IndexError):
         left = f"; 'dlaunch stop {folder.name}' cancels its jobs" if state and state.arrays else ""
-        return f"{folder.name:24} {system:8} dead: its scheduler does not answer{left}"
-    jobs = ""
-    if state and state.address:
+        return f"{folder.name:24} {system:8} dead: its scheduler does not answer{left}", {}
+    workers: dict[str, dict[str, Any]] = identity["workers"]
+    adopted = sum(worker["adopted"] for worker in workers.values())
+    told = f"{len(workers)} workers" + (f", {adopted} adopted" if adopted else "")
+    if state and state.address and state.system != HEAD:
         with contextlib.suppress(DistributedError):
             report = await _ask(found, state.address, "progress_report")
-            jobs = f"  {report['jobs']} jobs, {report['pending']} pending, {report['running']} running"
-    return f"{folder.name:24} {system:8} {identity['address']:22} {len(identity['workers'])} workers{jobs}"
+            told += f"  {report['jobs']} jobs, {report['pending']} pending, {report['running']} running"
+    return f"{folder.name:24} {system:8} {identity['address']:22} {told}", workers
+
+
+def _table(workers: dict[str, dict[str, Any]]) -> list[str]:
+    """The workers in the order of their names, in columns."""
+    rows = [
+        (worker["name"], address, worker["host"], str(worker["nthreads"]), worker["job_id"] or "-", _origin(worker))
+        for address, worker in sorted(workers.items(), key=lambda item: _numerically(item[1]["name"]))
+    ]
+    if not rows:
+        return []
+    rows.insert(0, ("worker", "address", "host", "threads", "job", "origin"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _origin(worker: dict[str, Any]) -> str:
+    return "adopted" if worker["adopted"] else "launched"
+
+
+def _numerically(name: str) -> list[tuple[int, str]]:
+    """A key by which 2 comes before 10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 async def _ask(cluster: ClusterFile, address: str, op: str) -> Any:
@@ -78,7 +118,7 @@ def stop_clusters(names: tuple[str, ...]) -> int:
     code = 0
     for name in names:
         try:
-            print(asyncio.run(_stop(ClusterFolder(name))), flush=True)
+            print(asyncio.run(_stop(_existing(name))), flush=True)
         except DistributedError as error:  # noqa: PERF203 - one bad name does not spare the others
             sys.stderr.write(f"dlaunch: {error}\n")
             code = 1
@@ -87,8 +127,6 @@ def stop_clusters(names: tuple[str, ...]) -> int:
 
 async def _stop(folder: ClusterFolder) -> str:
     state = folder.read_state()
-    if state is None and not folder.cluster_file.exists():
-        raise ConfigError(f"there is no cluster {folder.name!r}; dlaunch list shows those there are", key="name")
     if state is not None and state.address and await _terminate(folder, state.address):
         await _wait_until_released(folder)
         return f"{folder.name} has ended"
@@ -118,13 +156,16 @@ async def _clean_up(folder: ClusterFolder, state: State | None) -> str:
     """Do what a launcher that died could not do itself."""
     if not folder.try_lock():
         raise LauncherError(f"the launcher of {folder.name} lives and does not answer; end its process on its host")
+    lived = False
     with contextlib.suppress(ConfigError):
         for address in ClusterFile.read(folder.cluster_file).addresses[:1]:
-            await _terminate(folder, address)
-    if state is not None:
+            lived = await _terminate(folder, address)
+    launched = state is not None and state.system != HEAD
+    if state is not None and launched:
         await _cancel_left(load_launcher(state.system), state)
-    folder.remove(keep_logs=False)
-    return f"{folder.name} was dead; what it left is cleaned up"
+    # Jobs that a user submitted may still wait in a queue: they write their logs there when they start.
+    folder.remove(keep_logs=not launched)
+    return f"{folder.name} has ended" if lived else f"{folder.name} was dead; what it left is cleaned up"
 
 
 async def _cancel_left(plugin: Plugin, state: State) -> None:

@@ -24,7 +24,7 @@ from launchers.progress import ProgressPrinter
 from launchers.registry import load_launcher, own_options
 from launchers.session import Plan, Session, make_log_dir, make_plan, resolve_settings
 
-__all__ = ["EXIT_NOT_STARTED", "EXIT_REFUSED", "EXIT_SCHEDULER_LOST", "EXIT_WAIT", "make_command"]
+__all__ = ["EXIT_NOT_STARTED", "EXIT_REFUSED", "EXIT_SCHEDULER_LOST", "EXIT_WAIT", "click_option", "make_command"]
 
 EXIT_NOT_STARTED = 4
 EXIT_REFUSED = 5
@@ -58,7 +58,7 @@ class _StartCommand(click.Command):
 def make_command(system: str) -> click.Command:
     """Return the subcommand of one system."""
     options = (*OPTIONS, *own_options(load_launcher(system)))
-    params: list[click.Parameter] = [_click_option(option) for option in options]
+    params: list[click.Parameter] = [click_option(option) for option in options]
     params.append(click.Option(["--dry-run"], is_flag=True, help="Print the jobscript; start and submit nothing."))
     params.append(click.Option(["--log-level"], metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR."))
     return _StartCommand(
@@ -71,7 +71,8 @@ def make_command(system: str) -> click.Command:
     )
 
 
-def _click_option(option: Option) -> click.Option:
+def click_option(option: Option) -> click.Option:
+    """Return an option of the table for the command line."""
     names = [option.short, option.field] if option.short else [f"--{option.key}"]
     default = f"  [default: {option.default}]" if option.default else ""
     return click.Option(

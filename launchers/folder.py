@@ -30,7 +30,10 @@ import msgspec
 from distributed.clusterfile import home, path_of
 from distributed.errors import ConfigError
 
-__all__ = ["ArrayRecord", "ClusterFolder", "State", "all_folders", "log_tail"]
+__all__ = ["HEAD", "ArrayRecord", "ClusterFolder", "State", "all_folders", "log_tail"]
+
+HEAD = "head"
+"""The ``system`` of a cluster whose jobs are submitted by their user."""
 
 _UNUSABLE_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 

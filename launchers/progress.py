@@ -24,8 +24,9 @@ def describe(progress: Progress) -> str:
         parts.append(f"{progress.running} running")
     if progress.wanted or not progress.adopted:
         parts.append(f"{progress.registered} of {progress.wanted} workers registered")
-    if progress.adopted:
-        parts.append(f"{progress.adopted} adopted")
+        parts += [f"{progress.adopted} adopted"] if progress.adopted else []
+    else:
+        parts.append("1 worker adopted" if progress.adopted == 1 else f"{progress.adopted} workers adopted")
     if progress.problem:
         parts.append(progress.problem.partition("\n")[0])
     return ", ".join(parts)

@@ -48,6 +48,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("distributed/client/table.py", "logic"),
     ("distributed/client/*", "daemons"),
     ("launchers/launcher.py", "daemons"),
+    ("launchers/adopter.py", "daemons"),
     # logic
     ("distributed/calls.py", "logic"),
     ("distributed/operations.py", "logic"),

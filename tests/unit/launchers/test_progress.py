@@ -23,7 +23,8 @@ def test_one_line_says_all():
     assert describe(Progress(wanted=1, jobs=1, problem="down\nmore")).endswith(", down")
     assert describe(Progress(wanted=1, jobs=1)).startswith("1 job submitted")
     assert describe(Progress(wanted=1, adopted=2)) == "0 of 1 workers registered, 2 adopted"
-    assert describe(Progress(adopted=2)) == "2 adopted"
+    assert describe(Progress(adopted=2)) == "2 workers adopted"
+    assert describe(Progress(adopted=1)) == "1 worker adopted"
 
 
 def test_elsewhere_a_line_per_change():
