@@ -14,12 +14,14 @@ from tests.beds.hosts import HostsBed, brought_up, script
 __all__ = ["SshBed", "ssh_bed"]
 
 _LOOPBACK = os.environ.get("SSH_NETNS") == "0"
+_SPARE = ("hpc5", "hpc6")
 
 
 class SshBed(HostsBed):
-    """An sshd on each of four nodes; with SSH_NETNS=0 on 127.0.0.1 to 127.0.0.4 of this machine.
+    """An sshd on each of four nodes and two more; with SSH_NETNS=0 on 127.0.0.1 to 127.0.0.6 of this machine.
 
-    ``guest`` is an account with another home folder, which cannot read the normal user's files.
+    ``down``: an address where nobody is; ``guest`` is an account with another home folder, which cannot read the normal
+    user's files.
     """
 
     head = "127.0.0.1" if _LOOPBACK else HostsBed.head
@@ -40,11 +42,14 @@ class SshBed(HostsBed):
         pass
 
     @contextlib.contextmanager
-    def without(self, *nodes: str) -> Iterator[None]:
-        """The sshds of these nodes (not on loopback) are down."""
-        script("sshd-down.sh", *nodes, timeout_s=60.0)
+    def two_down(self) -> Iterator[tuple[str, str]]:
+        """Two more hosts, whose sshds are down meanwhile."""
+        if _LOOPBACK:  # where there is one sshd for all
+            yield "127.0.0.7", "127.0.0.8"
+            return
+        script("sshd-down.sh", *_SPARE, timeout_s=60.0)
         try:
-            yield
+            yield _SPARE
         finally:
             script("sshd-up.sh", timeout_s=60.0)
 

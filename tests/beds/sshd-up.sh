@@ -1,6 +1,6 @@
 #!/bin/bash
-# sshd-up.sh: an sshd on port 2222 of each namespace of netns-up.sh (hpc1, hpc2 ...), and of
-# 127.0.0.1 to 127.0.0.4 (all this one machine).  The beds' user may log in by key as itself and as its guest, an
+# sshd-up.sh: an sshd on port 2222 of each of six namespaces of netns-up.sh (hpc1, hpc2 ...), and of
+# 127.0.0.1 to 127.0.0.6 (all this one machine).  The beds' user may log in by key as itself and as its guest, an
 # account with another home folder, which cannot read its files.
 #   SSH_NETNS=0      only the loopback addresses; no namespaces are made
 #   SSH_PORT=2222
@@ -9,7 +9,7 @@ PORT=${SSH_PORT:-2222}
 GUEST=$BED_USER-guest
 DIR=$BED_DIR/ssh
 RUN=/run/dlaunch-sshd
-[ "${SSH_NETNS:-1}" = 0 ] || "$(dirname "$0")/netns-up.sh"
+[ "${SSH_NETNS:-1}" = 0 ] || BED_NODES=6 "$(dirname "$0")/netns-up.sh"
 apt_need openssh-server openssh-client
 ensure_user
 id "$GUEST" >/dev/null 2>&1 || useradd -m -s /bin/bash -c "dlaunch test bed" "$GUEST"
@@ -57,8 +57,9 @@ start() { # NAME [hpc-exec HOST]
     wait_for 10 pid_alive "$RUN/$name.pid" sshd || { cat "$RUN/$name.log" >&2; die "sshd of $name does not start"; }
 }
 
-known=(127.0.0.1 127.0.0.2 127.0.0.3 127.0.0.4 localhost)
-configure lo 127.0.0.1 127.0.0.2 127.0.0.3 127.0.0.4
+loopback=(127.0.0.{1..6})
+known=("${loopback[@]}" localhost)
+configure lo "${loopback[@]}"
 start lo
 if [ "${SSH_NETNS:-1}" != 0 ]; then
     for file in /run/netns/hpc[0-9]*; do

@@ -177,25 +177,3 @@ with Sge(n=4, queue="main.q", host={sge.head!r}, pe="smp") as cluster:
     done = sge.run(["python", "-W", "error", "-c", code], timeout_s=120)
     assert done.stdout.split() == [SUM_OF_SQUARES, "4"]
     sge.assert_clean()
-
-
-def test_a_script_submitted_by_hand_joins_a_scheduler_started_by_hand(sge, sge_workdir):
-    shown = sge.run(["dlaunch", "sge", "-n", "3", "--name", "hand", "--log-dir", sge_workdir, "--dry-run"]).stdout
-    start = ["dscheduler", "--host", sge.head, "--port", "0", "--cluster", "hand"]
-    with sge.popen(start) as scheduler:
-        try:
-            assert "Start scheduler at" in scheduler.stdout.readline()
-            job = sge.run(["qsub", "-terse", "-t", "1-4"], input=shown).stdout.partition(".")[0]
-            code = (
-                "from distributed import Client; c = Client(cluster='hand');"
-                "import time; deadline = time.time() + 30\n"
-                "while len(c.ncores()) < 4 and time.time() < deadline: time.sleep(0.1)\n"
-                "print(sum(c.gather(c.map(abs, range(100)))), len(c.ncores())); c.close()"
-            )
-            assert sge.run(["python", "-c", code]).stdout.split() == ["4950", "4"]
-            sge.run(["qdel", job])
-            until_sync(lambda: sge.qstat() == [], 30.0)
-        finally:
-            scheduler.terminate()
-            scheduler.communicate(timeout=20)
-    sge.assert_clean()

@@ -111,6 +111,69 @@ def test_enough_hosts_are_enough(ssh):
     ssh.assert_clean(timeout_s=2.0)
 
 
+WRONG = "no-such-host.invalid"
+
+
+def six_hosts(ssh, down) -> str:
+    return ",".join([*ssh.nodes[:3], *down, WRONG])
+
+
+def test_two_sshds_down_and_a_wrong_name_out_of_six(ssh):
+    with ssh.two_down() as down:
+        argv = ["dlaunch", "ssh", "--hosts", six_hosts(ssh, down), "--host", ssh.head, "--wait", "3"]
+        done = ssh.run([*argv, "--", "python", "-c", MAP], check=False)
+        assert done.returncode == 5
+        assert_table(done.stderr, ssh, down)
+        ssh.assert_clean(timeout_s=2.0)
+        done = ssh.run([*argv, "--min-hosts", "4", "--", "python", "-c", MAP], check=False)
+        assert done.returncode == 5
+        assert_table(done.stderr, ssh, down)
+        ssh.assert_clean(timeout_s=2.0)
+        done = ssh.run([*argv, "--min-hosts", "3", "--", "python", "-c", MAP])
+        assert done.stdout.split() == [SUM_OF_SQUARES, "3"]
+        assert "3 jobs were not taken" in done.stderr
+        ssh.assert_clean(timeout_s=2.0)
+
+
+def assert_table(text: str, ssh, down) -> None:
+    """A line for each host says what came of it."""
+    rows = [line.split(None, 1) for line in text.splitlines()]
+    said = {row[0]: row[1] for row in rows if len(row) == 2}
+    assert "3 of 6 hosts did not start" in text
+    assert all(said[host].startswith("started") for host in ssh.nodes[:3]), text
+    assert ["Connection refused" in said[host] for host in down] == [True, True], text
+    assert "Could not resolve hostname" in said[WRONG]
+
+
+def test_dcluster_with_two_sshds_down_and_a_wrong_name_out_of_six(ssh, start):
+    with ssh.two_down() as down:
+        words = [*six_hosts(ssh, down).split(","), "--nthreads", "1", "--scheduler-port", "8799"]
+        done = ssh.run(["dcluster", *words], check=False)
+        assert done.returncode == 1
+        assert_table(done.stdout, ssh, down)
+        ssh.assert_clean(timeout_s=2.0)
+        run = start("dcluster", *words, "--min-hosts", "3")
+        run.until_said("Registered with center at:", 3)
+        assert_table(run.text, ssh, down)
+        assert run.interrupt() == 0
+        ssh.assert_clean(timeout_s=2.0)
+
+
+def test_dcluster_as_in_the_founding_document(ssh, start, tmp_path_factory):
+    first, last = ssh.addresses[0], ssh.addresses[-1][-1]
+    grouped = f"{first[:-1]}{{1,2,3,{last}}}"
+    hostfile = ssh.run(["mktemp", "-p", ssh.home]).stdout.strip()
+    ssh.run(["tee", hostfile], input="".join(f"{address}\n" for address in ssh.addresses))
+    for command in (f"exec dcluster {grouped}", f"exec dcluster --hostfile {hostfile}"):
+        run = start("bash", "-c", command)
+        run.until_said("Registered with center at:", 4)
+        assert f"[ scheduler {first}:8786 ] : Start scheduler at {first}:8786" in run.text
+        assert ssh.run(["python", "-c", MAP, f"{first}:8786"]).stdout.split() == [SUM_OF_SQUARES, "4"]
+        assert run.interrupt() == 0
+        ssh.assert_clean(timeout_s=2.0)
+    ssh.run(["rm", hostfile])
+
+
 def test_dcluster(ssh, start):
     run = start("dcluster", *ssh.addresses, "--nthreads", "1", "--scheduler-port", "8799")
     run.until_said("Registered with center at:", 4)
