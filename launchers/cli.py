@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from launchers.errors import BrokenLauncherError
 from launchers.registry import launcher_names
 
 __all__ = ["dlaunch", "main"]
@@ -79,6 +80,9 @@ def main(argv: list[str] | None = None) -> Any:
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except BrokenLauncherError as error:
+        sys.stderr.write(f"dlaunch: {error}\n")
+        return 1
     except click.Abort:
         sys.stderr.write("dlaunch: interrupted\n")
         return 130

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from distributed.errors import DistributedError
 
 __all__ = [
+    "BrokenLauncherError",
     "CancelError",
     "CommandError",
     "LauncherError",
@@ -40,6 +41,18 @@ class UnknownLauncherError(LauncherError):
         near = difflib.get_close_matches(name, self.known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         super().__init__(f"there is no launcher {name!r}; known are: {', '.join(self.known) or 'none'}{hint}")
+
+
+class BrokenLauncherError(LauncherError):
+    """A launcher's plugin cannot be loaded.  ``name`` is the launcher's, ``package`` who brought it."""
+
+    def __init__(self, name: str, package: str, problem: str) -> None:
+        self.name = name
+        self.package = package
+        super().__init__(
+            f"the launcher {name!r} of the package {package} cannot be loaded: {problem}; install that package anew, "
+            "or remove it"
+        )
 
 
 class TemplateError(LauncherError):

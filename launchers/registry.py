@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, e
 from pathlib import Path
 
 from distributed.errors import ConfigError
-from launchers.errors import UnknownLauncherError
+from launchers.errors import BrokenLauncherError, UnknownLauncherError
 from launchers.options import Option
 from launchers.protocol import Configurable, Plugin
 
@@ -68,23 +68,31 @@ def way_names() -> list[str]:
 def load_launcher(name: str, via: str = COMMANDS) -> Plugin:
     """Return a new plugin object, which reaches its system by the way ``via``.
 
-    Raises UnknownLauncherError for a name that nobody has, ConfigError for a way that it has not, and whatever a
-    broken plugin raises at its import.
+    Raises UnknownLauncherError for a name that nobody has, ConfigError for a way that it has not, and
+    BrokenLauncherError for a plugin that fails at its import.
     """
+    point = _point_of(name, via)
+    try:
+        plugin: Plugin = point.load()()
+    except Exception as error:  # a stranger's code
+        package = point.dist.name if point.dist else point.module
+        raise BrokenLauncherError(name, package, f"{type(error).__name__}: {error}") from error
+    return plugin
+
+
+def _point_of(name: str, via: str) -> EntryPoint:
+    """Raises UnknownLauncherError, ConfigError."""
     points = _points()
     if name not in points:
         raise UnknownLauncherError(name, points)
     if via == COMMANDS:
-        point = points[name]
-    else:
-        ways = {key.partition(".")[2]: way for key, way in _points(WAYS).items() if key.partition(".")[0] == name}
-        if via not in ways:
-            hint = "; if it has a DRMAA library: dlaunch drmaa" if via == "drmaa" else ""
-            known = " or ".join([COMMANDS, *sorted(ways)])
-            raise ConfigError(f"--via {via}: {name} is reached by {known}{hint}", key="via", value=via)
-        point = ways[via]
-    plugin: Plugin = point.load()()
-    return plugin
+        return points[name]
+    ways = {key.partition(".")[2]: way for key, way in _points(WAYS).items() if key.partition(".")[0] == name}
+    if via not in ways:
+        hint = "; if it has a DRMAA library: dlaunch drmaa" if via == "drmaa" else ""
+        known = " or ".join([COMMANDS, *sorted(ways)])
+        raise ConfigError(f"--via {via}: {name} is reached by {known}{hint}", key="via", value=via)
+    return ways[via]
 
 
 def load_all() -> dict[str, Plugin]:
@@ -93,8 +101,8 @@ def load_all() -> dict[str, Plugin]:
     for name in launcher_names():
         try:
             found[name] = load_launcher(name)
-        except Exception as error:  # noqa: BLE001, PERF203 - a stranger's code at its import
-            logger.warning("the launcher %r cannot be loaded: %r", name, error)
+        except BrokenLauncherError as error:  # noqa: PERF203 - one that is broken hides no other
+            logger.warning("%s", error)
     return found
 
 

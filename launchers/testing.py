@@ -292,6 +292,22 @@ def submits_an_array(bed: Bed) -> None:
         assert len({job_id for _, job_id in told}) == 4, "DLAUNCH_JOB_ID is not each job's own"
 
 
+def submits_a_part(bed: Bed) -> None:
+    """A job that has ended is submitted again alone: with the script of all, one element."""
+    whole = bed.spec(last=3)
+    script, part = bed.script(whole), dataclasses.replace(whole, first=2, last=2)
+    output = bed.run(bed.plugin.submit_command(script, part))
+    assert output.exit_code == 0, f"the submission failed: {output}"
+    array = bed.plugin.parse_submit(output, part)
+    bed.submitted.append(array)
+    assert list(array.elements) == [2]
+    bed.until("the one is known", lambda: bed.active([array.elements[2]]) == [array.elements[2]])
+    others = [found for found in bed.states([array.elements[2]]) if found != array.elements[2]]
+    assert not others, f"these were submitted too: {others}"
+    if bed.runs_jobs:
+        assert bed.log(part, 2, "said").startswith("2|")
+
+
 def carries_any_value(bed: Bed) -> None:
     """What users set in the environment, and a folder with blanks for the logs, arrive as they are."""
     folder = bed.make_folder("logs of %a 'mine'")
@@ -461,6 +477,7 @@ QUESTIONS: tuple[Callable[[Bed], None], ...] = (
     builds_the_same_twice,
     submits_one,
     submits_an_array,
+    submits_a_part,
     carries_any_value,
     knows_several_arrays_at_once,
     cancels_one_element,

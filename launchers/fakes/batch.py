@@ -99,8 +99,13 @@ class FakeBatch:
         self.programs = folder / "programs"
 
     @classmethod
-    def install(cls, folder: Path, programs: Sequence[str], module: str, **options: Any) -> FakeBatch:
-        """Make the folder and executables named ``programs``, played by ``main(name, folder)`` of ``module``.
+    def install(
+        cls, folder: Path, programs: Sequence[str], module: str, *, path: Path | None = None, **options: Any
+    ) -> FakeBatch:
+        """Make the folder and executables named ``programs``, played by ``main(name, arguments, folder)`` of
+        ``module``.
+
+        ``path``: the folder of that module, if it is none of ours.
 
         ``options``: ``runs`` (jobs are processes), ``slots`` (jobs that run at a time), ``start_after_s``, ``node``,
         ``kill_wait_s`` (from ``end_signal``, SIGTERM, to KILL), and those that the face knows.  Jobs end when this
@@ -115,7 +120,7 @@ class FakeBatch:
         root = Path(__file__).resolve().parents[2]
         main = folder / "main.py"
         main.write_text(
-            f"import sys\nsys.path.insert(0, {str(root)!r})\nfrom {module} import main\n"
+            f"import sys\nsys.path[:0] = {[str(root), *([str(path)] if path else [])]!r}\nfrom {module} import main\n"
             f"sys.exit(main(sys.argv[1], sys.argv[2:], {str(folder)!r}))\n"
         )
         for name in programs:

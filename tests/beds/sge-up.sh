@@ -158,6 +158,16 @@ chmod 644 "$WORK"/*
 change -Msconf "$WORK/scheduler"
 change -Mconf "$WORK/global"
 
+# Grid Engine knows the processes of a job by a group id.  The hosts share one table of processes here: with the same
+# ids on all of them it would end a job on one host together with another one elsewhere.
+number=20000
+for host in "${HOSTS[@]}"; do
+    printf 'gid_range %d-%d\n' $number $((number + 999)) >"$WORK/$host"
+    chmod 644 "$WORK/$host"
+    number=$((number + 1000))
+    if as_admin -sconf "$host" >/dev/null 2>&1; then change -Mconf "$WORK/$host"; else change -Aconf "$WORK/$host"; fi
+done
+
 for host in "${HOSTS[@]}"; do
     place=()
     [ "$NETNS" = 0 ] || place=(hpc-exec "$host")

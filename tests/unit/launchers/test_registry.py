@@ -8,7 +8,7 @@ import pytest
 from distributed.errors import ConfigError
 from launchers import registry
 from launchers.config import tomllib
-from launchers.errors import UnknownLauncherError
+from launchers.errors import BrokenLauncherError, UnknownLauncherError
 from launchers.local import LocalPlugin
 from launchers.registry import GROUP, WAYS, launcher_names, load_all, load_launcher, template_folder, way_names
 from launchers.sge import SgePlugin
@@ -57,7 +57,7 @@ def test_a_way_that_there_is_not(name, via, words):
         load_launcher(name, via)
 
 
-@pytest.mark.expect_log("the launcher 'broken' cannot be loaded: ModuleNotFoundError")
+@pytest.mark.expect_log("the launcher 'broken' of the package no_such_module cannot be loaded: ModuleNotFoundError")
 def test_a_broken_plugin_does_not_hide_the_others(monkeypatch):
     points = [
         EntryPoint("broken", "no_such_module:Plugin", GROUP),
@@ -67,6 +67,8 @@ def test_a_broken_plugin_does_not_hide_the_others(monkeypatch):
     assert "mine" in load_all()
     assert "broken" not in load_all()
     assert "broken" in launcher_names()
+    with pytest.raises(BrokenLauncherError, match="No module named 'no_such_module'"):
+        load_launcher("broken")
 
 
 def test_templates_lie_beside_the_plugin():

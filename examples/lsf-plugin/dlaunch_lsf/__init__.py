@@ -1,0 +1,1 @@
+"""Task clusters on LSF, by a plugin for dlaunch."""
