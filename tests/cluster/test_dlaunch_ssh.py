@@ -185,6 +185,22 @@ def test_dcluster(ssh, start):
     ssh.assert_clean(timeout_s=2.0)
 
 
+def test_the_founding_class(ssh):
+    first, *others = ssh.addresses
+    code = f"""
+from distributed import Client
+from distributed.cluster import Cluster
+with Cluster({first!r}, 8799, {others[:2]!r}, 1) as cluster:
+    cluster.add_worker({others[2]!r})
+    with Client(cluster) as client:
+        while len(client.ncores()) < 3:
+            pass
+        print(sum(client.gather(client.map(lambda x: x * x, range(10_000)))), len(client.ncores()))
+"""
+    assert ssh.run(["python", "-W", "error", "-c", code]).stdout.split() == [SUM_OF_SQUARES, "3"]
+    ssh.assert_clean(timeout_s=2.0)
+
+
 def test_kill_9_of_dcluster(ssh, start):
     run = start("dcluster", *ssh.addresses, "--nthreads", "1", "--scheduler-port", "8799")
     run.until_said("Registered with center at:", 4)

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from launchers.fakes.ssh import install_ssh
+from tests.daemons.sshbed import free_port, use_played_ssh
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def ssh(tmp_path, monkeypatch):
-    fake = install_ssh(tmp_path / "ssh", path=f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    # Logins do not know the checkout; so they find programs as installed ones.
-    (tmp_path / "bin").mkdir()
-    for name in ("dscheduler", "dworker"):
-        program = tmp_path / "bin" / name
-        program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m distributed.cli.{name} "$@"\n')
-        program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{fake.programs}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    return fake
+    return use_played_ssh(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+    return str(free_port())
 
 
 def dcluster(*words: str) -> list[str]:

@@ -76,6 +76,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("jobscripts/*", "logic"),
     # I/O
     ("distributed/capacity.py", "io"),
+    ("distributed/cluster.py", "io"),
     ("distributed/clusterfile.py", "io"),
     ("distributed/coexistence.py", "io"),
     ("distributed/comm.py", "io"),
@@ -106,6 +107,8 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("launchers/cli*.py", "edges"),
     ("launchers/cluster.py", "edges"),
     ("launchers/session.py", "edges"),
+    ("launchers/ssh_network.py", "edges"),
+    ("launchers/ssh_cluster.py", "edges"),
     ("launchers/doors.py", "edges"),
     ("launchers/spawn.py", "edges"),
     ("launchers/drmaa_call.py", "edges"),
