@@ -1,9 +1,10 @@
 #!/bin/bash
-#DRMAA jobName=drmaa-0001
+#DRMAA jobName=default
 #DRMAA joinFiles=y
-#DRMAA outputPath=:/home/ada/.dlaunch/drmaa/logs/drmaa.$drmaa_incr_ph$.log
+#DRMAA outputPath=:/home/ada/.dlaunch/default/logs/default.$drmaa_incr_ph$.log
 #
-# One element of the cluster drmaa: one worker, named drmaa.INDEX with INDEX from 1 to 1.
+# Each job of this script is one worker more for the cluster default, named after the job.
+# Submit it as often as you like, in other numbers if you like.
 
 # DRMAA does not tell a job which one it is: batch systems do, each by a variable of its own.
 DLAUNCH_ARRAY_INDEX="${SGE_TASK_ID:-${SLURM_ARRAY_TASK_ID:-${PBS_ARRAY_INDEX:-${PBS_ARRAYID:-${LSB_JOBINDEX:-}}}}}"
@@ -26,8 +27,8 @@ export DLAUNCH_ARRAY_INDEX DLAUNCH_JOB_ID
 
 # exec: the worker gets the signals of the batch system itself, and says goodbye before the job ends.
 exec /home/ada/env/bin/python -m distributed.cli.dworker \
-    --cluster-file /home/ada/.dlaunch/drmaa/cluster.json \
-    --name "drmaa.${DLAUNCH_ARRAY_INDEX}" \
+    --cluster-file /home/ada/.dlaunch/default/cluster.json \
+    --name "${DLAUNCH_JOB_ID}" \
     --nthreads 1 \
     --death-timeout 60s \
     --job-id "${DLAUNCH_JOB_ID}"
