@@ -296,6 +296,7 @@ def submits_a_part(bed: Bed) -> None:
     """A job that has ended is submitted again alone: with the script of all, one element."""
     whole = bed.spec(last=3)
     script, part = bed.script(whole), dataclasses.replace(whole, first=2, last=2)
+    bed.keep_script(part, script)
     output = bed.run(bed.plugin.submit_command(script, part))
     assert output.exit_code == 0, f"the submission failed: {output}"
     array = bed.plugin.parse_submit(output, part)
