@@ -238,9 +238,10 @@ class AddFunction(_Message, tag=30):
 
 
 class RunTask(_Message, tag=31):
-    """Run a task.  ``priority``: lower runs first.  ``who_has``: dependency -> addresses of holders (may include
-    the worker itself, or be empty for a dependency that this worker has been told to compute before).
-    ``nbytes``: dependency -> size in bytes where known.
+    """Run a task.  ``priority``: lower runs first.  ``dependencies``: keys, in the order in which ``args`` counts them.
+
+    ``who_has``: dependency -> addresses of holders, with ``nbytes`` its size in bytes: only of those that are to be
+    fetched.  All others are at this worker, or it has been told to compute them before.
     """
 
     key: str
@@ -248,6 +249,7 @@ class RunTask(_Message, tag=31):
     function: str
     args: Payload
     priority: tuple[int, int] = (0, 0)
+    dependencies: list[str] = []
     who_has: dict[str, list[str]] = {}
     nbytes: dict[str, int] = {}
     resources: dict[str, float] | None = None

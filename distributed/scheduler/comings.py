@@ -91,7 +91,10 @@ def leave(state: State, event: WorkerLeft) -> None:
 
 
 def _take_tasks(state: State, worker: Worker, death: Death | None) -> None:
-    for task in list(worker.processing):
+    # Who follows comes first, as long as its leader is there: a line is taken apart from its ends.
+    for task in (*worker.ahead, *worker.processing):
+        if task.place is not worker:
+            continue  # it failed with one that came before
         unassign(state, task)
         if death is None:
             reconsider(state, task)

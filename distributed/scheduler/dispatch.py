@@ -8,6 +8,7 @@ a backlog gets some of it (``stealing.py``).
 
 from __future__ import annotations
 
+from distributed.scheduler.ahead import send_followers
 from distributed.scheduler.assign import assign, update_room
 from distributed.scheduler.placement import choose, has_room
 from distributed.scheduler.state import Demand, State, Worker
@@ -38,6 +39,8 @@ def dispatch(state: State) -> None:
         _serve_pending(state, changed, before_others=False)
     if state.rich and state.idle:
         _relieve(state)
+    if state.leaders:
+        send_followers(state)
     for worker in state.changed:
         update_room(state, worker)
     state.changed.clear()

@@ -26,10 +26,11 @@ from distributed.scheduler.copies import accuse, copy_arrived, copy_failed
 from distributed.scheduler.failures import unreachable_error
 from distributed.scheduler.placement import SHORTEST_S
 from distributed.scheduler.state import Function, State, Task, Worker
-from distributed.scheduler.states import MEMORY, WAITING
+from distributed.scheduler.states import MEMORY, PROCESSING, WAITING
 from distributed.scheduler.stealing import may_receive
 from distributed.scheduler.transitions import (
     add_copy,
+    call_followers_back,
     complete,
     drop,
     fail,
@@ -95,7 +96,7 @@ def _finished(state: State, worker: Worker, messages: list[TaskFinished]) -> Non
             function, count, total_s = task.function, 0, 0.0
         count += 1
         total_s += message.duration_s
-        if task.trouble is not None or state.stealing or task.demand is not anything:
+        if task.trouble is not None or state.stealing or task.demand is not anything or task.state != PROCESSING:
             unassign(state, task)
         else:
             # What unassign would do, without what this task does not have.
@@ -130,6 +131,7 @@ def _erred(state: State, worker: Worker, message: TaskErred) -> None:
     if task is None:
         return
     unassign(state, task)
+    call_followers_back(state, task)
     trouble = trouble_of(task)
     trouble.deaths = ()  # whoever raises has not killed
     if trouble.retries is None:
@@ -148,6 +150,7 @@ def _returned(state: State, worker: Worker, message: TaskReturned) -> None:
         return
     thief = state.stealing.get(task)
     unassign(state, task)
+    call_followers_back(state, task)
     ready = all(dependency.state == MEMORY for dependency in task.dependencies)
     suspected = task.trouble is not None and task.trouble.deaths
     if thief is not None and ready and not suspected and may_receive(state, thief, task):
@@ -162,6 +165,7 @@ def _missing(state: State, worker: Worker, message: TaskMissingData) -> None:
     if task is None:
         return
     unassign(state, task)
+    call_followers_back(state, task)
     trouble = trouble_of(task)
     trouble.missed += 1
     gone = accuse(state, message.missing, worker)

@@ -26,6 +26,7 @@ from distributed.messages import (
 from distributed.scheduler.failures import lost_error
 from distributed.scheduler.state import Demand, Function, Peer, State, Task, Trouble, Worker
 from distributed.scheduler.states import (
+    AHEAD,
     ERRED,
     FORGOTTEN,
     MEMORY,
@@ -40,6 +41,8 @@ from distributed.scheduler.states import (
 __all__ = [
     "activate",
     "add_copy",
+    "call_back",
+    "call_followers_back",
     "complete",
     "drop",
     "enqueue",
@@ -133,16 +136,23 @@ def activate(state: State, task: Task) -> None:
             continue
         task.state = WAITING
         task.missing = 0
+        missing = 0
+        last = task
         for dependency in task.dependencies:
             dependency.needs += 1
-            if dependency.state == MEMORY:
+            kind = dependency.state
+            if kind == MEMORY:
                 continue
-            task.missing += 1
-            if dependency.state == RELEASED:
+            missing += 1
+            last = dependency
+            if kind == RELEASED:
                 stack.append(dependency)
-            elif dependency.state == ERRED:
+            elif kind == ERRED:
                 broken[dependency] = None
-        if not task.missing:
+        task.missing = missing
+        if missing == 1 and (last.state == PROCESSING or last.state == AHEAD):
+            state.leaders.append(last)
+        if not missing:
             enqueue(state, task)
     for task in broken:
         if task.state == ERRED:
@@ -189,16 +199,34 @@ def complete(state: State, task: Task, worker: Worker, message: TaskFinished) ->
                 dependent.missing -= 1
                 if not dependent.missing:
                     enqueue(state, dependent)
+            elif dependent.state == AHEAD:
+                _start(state, dependent, worker)
+
+
+def _start(state: State, task: Task, worker: Worker) -> None:
+    """What a task that was sent ahead waited for is there: it counts as work from now on."""
+    assert task.function is not None
+    del worker.ahead[task]
+    duration_s = task.function.duration_s
+    worker.processing[task] = duration_s
+    worker.busy_s += duration_s
+    task.state = PROCESSING
+    task.missing = 0
+    if task.dependents:
+        state.leaders.append(task)
 
 
 # -- out of the active states -----------------------------------------------------------------------------------
 
 
 def unassign(state: State, task: Task) -> None:
-    """Take a processing task off its worker's books; its new state is for the caller to set."""
+    """Take a task that was handed out off its worker's books; its new state is for the caller to set."""
     worker = task.place
     assert worker is not None
-    worker.busy_s -= worker.processing.pop(task)
+    if task in worker.ahead:
+        del worker.ahead[task]
+    else:
+        worker.busy_s -= worker.processing.pop(task)
     task.place = None
     task.run = 0
     for name, amount in task.demand.resources.items():
@@ -226,15 +254,38 @@ def forget_steal(state: State, task: Task, victim: Worker) -> Worker | None:
 
 def stop(state: State, task: Task) -> None:
     """Take an active task out of its queue or off its worker, which is told; it is released."""
+    if task.state == PROCESSING or task.state == AHEAD:
+        call_back(state, task)
     former, task.state, task.missing = task.state, RELEASED, 0
     if former == QUEUED:
         task.demand.queue.discard()
     elif former == SUSPECT:
         task.demand.suspects.discard()
-    elif former == PROCESSING:
-        assert task.place is not None
-        outbox(state, task.place).append(CancelTask(task.key, task.run))
-        unassign(state, task)
+
+
+def call_back(state: State, task: Task) -> None:
+    """Tell the worker to drop the task, and call back what follows it there; it waits for whatever comes next."""
+    assert task.place is not None
+    outbox(state, task.place).append(CancelTask(task.key, task.run))
+    unassign(state, task)
+    task.state = WAITING
+    call_followers_back(state, task)
+
+
+def call_followers_back(state: State, task: Task) -> None:
+    """The task will not end at the worker that had it: what was sent ahead to start there after it waits here again.
+
+    Each follower is followed by one at most, but such a line can be long.
+    """
+    leader: Task | None = task
+    while leader is not None:
+        followers = [dependent for dependent in leader.dependents or () if dependent.state == AHEAD]
+        leader = followers[0] if followers else None
+        if leader is not None:
+            assert leader.place is not None
+            outbox(state, leader.place).append(CancelTask(leader.key, leader.run))
+            unassign(state, leader)
+            leader.state = WAITING
 
 
 def relax(state: State, task: Task) -> None:
@@ -319,6 +370,8 @@ def _leave_memory(state: State, task: Task) -> None:
     if task in state.fetching:
         state.orphans.append(task)
     for dependent in task.dependents or ():
+        if dependent.state == AHEAD:
+            call_back(state, dependent)
         if dependent.state == WAITING:
             dependent.missing += 1
         elif dependent.state in (QUEUED, SUSPECT):

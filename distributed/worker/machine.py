@@ -135,7 +135,8 @@ class WorkerMachine:
             if task.run <= known.run:
                 return  # a duplicate, or late
             self._discard(known, batch)
-        missing = [key for key in task.who_has if key not in self.held] if task.who_has else None
+        held = self.held
+        missing = [key for key in task.dependencies if key not in held] if task.dependencies else None
         if missing:
             self._wait(task, missing, batch)
         else:
@@ -158,10 +159,10 @@ class WorkerMachine:
 
     def _wait(self, task: RunTask, missing: list[str], batch: Batch) -> None:
         here = {key for key in missing if self._current(key) is not None}
-        sources = {key: self._others(task.who_has[key]) for key in missing if key not in here}
+        sources = {key: self._others(task.who_has.get(key, ())) for key in missing if key not in here}
         nowhere = [key for key, holders in sources.items() if not holders and key not in self.fetches]
         if nowhere:
-            self._give_back(task, {key: task.who_has[key] for key in nowhere}, batch)
+            self._give_back(task, {key: task.who_has.get(key, [self.address]) for key in nowhere}, batch)
             return
         self.waiting[task.key] = _Waiting(task, set(missing))
         for key in missing:

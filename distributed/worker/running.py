@@ -98,7 +98,7 @@ class TaskRunner:
         try:
             try:
                 function = self._functions.get(task.function) or self._load_function(task.function)
-                data = self._dependencies(task.who_has) if task.who_has else _NO_DATA
+                data = self._dependencies(task.dependencies) if task.dependencies else _NO_DATA
                 args, kwargs = self._load_arguments(task, data)
                 del data
                 return self._finished(task, call(function, args, kwargs), start)
@@ -127,7 +127,7 @@ class TaskRunner:
         self._functions[function] = loaded
         return loaded
 
-    def _dependencies(self, keys: dict[str, list[str]]) -> dict[str, Any]:
+    def _dependencies(self, keys: list[str]) -> dict[str, Any]:
         data = {}
         for key in keys:
             if key not in self._store.held:

@@ -63,6 +63,6 @@ class Books:
     def check(self, state: State) -> None:
         """The scheduler's own view is the same."""
         for worker in state.workers.values():
-            processing = {(task.key, task.run) for task in worker.processing}
+            processing = {(task.key, task.run) for task in (*worker.processing, *worker.ahead)}
             agreed = self.runs.get(worker.address, set())
             assert processing == agreed, f"{worker.address}: {processing} and {agreed} differ"

@@ -117,13 +117,18 @@ class SimWorker:
 
     def is_busy(self) -> bool:
         """Whether there is anything to do without hearing more."""
-        able = self.waiting and not self.paused and len(self.running) < self.nthreads
+        able = self._startable() and not self.paused and len(self.running) < self.nthreads
         return bool(self.running or self.fetches or able)
+
+    def _startable(self) -> list[str]:
+        """Tasks that do not wait for one that is to run here before them."""
+        coming = {*self.waiting, *self.running} - self.data.keys()
+        return [key for key, task in self.waiting.items() if coming.isdisjoint(task.dependencies)]
 
     def step(self) -> None:
         """Do one thing.  Raises PoisonedError if that ended this worker."""
         choices = [self._fetch] * bool(self.fetches) + [self._finish] * 2 * bool(self.running)
-        if self.waiting and not self.paused and len(self.running) < self.nthreads:
+        if self._startable() and not self.paused and len(self.running) < self.nthreads:
             choices += [self._start] * 2
         if choices:
             self.rng.choice(choices)()
@@ -154,13 +159,13 @@ class SimWorker:
             self.says.append(FetchFailed({key: holders}))
 
     def _start(self) -> None:
-        key = min(self.waiting, key=lambda key: (self.waiting[key].priority, self.rng.random()))
+        key = min(self._startable(), key=lambda key: (self.waiting[key].priority, self.rng.random()))
         task = self.waiting[key]
-        missing = {
-            key: holders
-            for key, holders in task.who_has.items()
-            if key not in self.data and not self._get(key, holders)
-        }
+        missing = {}
+        for needed in task.dependencies:
+            holders = task.who_has.get(needed, [])
+            if needed not in self.data and not self._get(needed, holders):
+                missing[needed] = holders or [self.address]
         del self.waiting[key]
         if missing:
             self.says.append(TaskMissingData(key, task.run, missing))
@@ -177,11 +182,11 @@ class SimWorker:
         if behaviour == "raise" or (behaviour == "flaky" and tries % 2):
             self.says.append(TaskErred(key, task.run, ErrorInfo("ValueError", key)))
             return
-        lost = {d: holders for d, holders in task.who_has.items() if d not in self.data}
+        lost = {d: [self.address] for d in task.dependencies if d not in self.data}
         if lost:
             self.says.append(TaskMissingData(key, task.run, lost))
             return
-        self.data[key] = value_of(key, task.args, {d: self.data[d] for d in task.who_has})
+        self.data[key] = value_of(key, task.args, {d: self.data[d] for d in task.dependencies})
         self.made[key] = task.run
         inline = b"small" if self.rng.random() < 0.5 else None
         duration_s = self.rng.choice((1e-5, 1e-3, 1.0))

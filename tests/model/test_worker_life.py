@@ -163,8 +163,9 @@ class World:
         needs = self.random.sample(others, min(len(others), self.random.choice([0, 0, 1, 3])))
         resources = {"GPU": self.random.choice([1.0, 5.0])} if self.random.random() < 0.2 else None
         priority = (self.random.randrange(3), self.runs)
-        who_has = {k: self._holders() for k in needs}
-        return RunTask(key, self.runs, "f", b"", priority, who_has, {}, resources)
+        # Those that are to be fetched; the others ought to be here, or to be computed here.
+        who_has = {k: self._holders() for k in needs if self.random.random() < 0.7}
+        return RunTask(key, self.runs, "f", b"", priority, needs, who_has, {}, resources)
 
     def _holders(self):
         return self.random.sample([ME, *PEERS], self.random.choice([0, 1, 1, 3]))
@@ -199,7 +200,7 @@ class World:
             self.happen(events.Executed([self._outcome(task) for task in ending]))
 
     def _outcome(self, task):
-        missing = {key: [ME] for key in task.who_has if key not in self.store}
+        missing = {key: [ME] for key in task.dependencies if key not in self.store}
         if missing:
             return task, TaskMissingData(task.key, task.run, missing), None
         if self.random.random() < 0.2:

@@ -30,7 +30,8 @@ HERE, THERE, YONDER = "10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"
 
 
 def task(key, run=1, needs=None, priority=(0, 0), resources=None, nbytes=None):
-    return RunTask(key, run, "f", b"", priority, needs or {}, nbytes or {}, resources)
+    who_has = {key: holders for key, holders in (needs or {}).items() if holders}
+    return RunTask(key, run, "f", b"", priority, list(needs or {}), who_has, nbytes or {}, resources)
 
 
 def done(task, nbytes=8):
@@ -335,7 +336,7 @@ def test_a_new_run_that_cannot_start_releases_those_who_waited_for_it(worker):
     worker.told(task("a", needs={"x": [THERE]}), task("b", needs={"a": []}))
     found = worker.told(task("a", run=2, needs={"y": []}))
     assert sent(found) == [
-        TaskMissingData("a", 2, {"y": []}),
+        TaskMissingData("a", 2, {"y": [HERE]}),
         TaskMissingData("b", 1, {"a": []}),
     ]
 
