@@ -112,7 +112,7 @@ class Client(Connecting, Control):
     ) -> Future:
         payload, dependencies = dumps_call(args, kwargs)
         if key is None:
-            token = token_of(packed.id.encode(), payload) if pure else self._tokens.next()
+            token = token_of(packed.id.encode(), payload, dependencies) if pure else self._tokens.next()
             key = f"{packed.name}-{token}"
         spec = TaskSpec(key, packed.id, detached(payload), dependencies, options)
         return Future(self.session.submit([spec], packed)[0], self)
@@ -180,7 +180,7 @@ class Client(Connecting, Control):
                 if key is None:
                     raise ValueError("map was given fewer keys than calls")
             else:
-                key = front + (token_of(start, payload) if pure else self._tokens.next())
+                key = front + (token_of(start, payload, dependencies) if pure else self._tokens.next())
             specs.append(TaskSpec(key, function, detached(payload), dependencies, options))
         return specs
 

@@ -57,8 +57,10 @@ def _parts(payload: Payload) -> list[Any]:
     return [part.data if isinstance(part, Buffer) else part for part in payload]
 
 
-def token_of(start: bytes, payload: Payload) -> str:
-    """Return a digest of ``start`` and a payload's content, as 32 hexadecimal digits."""
+def token_of(start: bytes, payload: Payload, dependencies: list[str] | None = None) -> str:
+    """Return a digest of ``start``, a payload's content and its dependencies, as 32 hexadecimal digits."""
+    if dependencies:
+        start = b"\0".join([start, *map(str.encode, dependencies), b""])
     if type(payload) is bytes:
         return blake2b(start + payload, digest_size=_TOKEN_BYTES).hexdigest()
     digest = blake2b(start, digest_size=_TOKEN_BYTES)

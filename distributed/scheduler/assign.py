@@ -51,8 +51,12 @@ def assign(state: State, task: Task, worker: Worker) -> None:
 
 def describe(task: Task, function: str, worker: Worker) -> RunTask:
     """Return the order to run a task, its run and state set, with where to get what the worker does not have."""
-    rank, run, data = task.rank, task.run, worker.data
+    rank, run, data, coming = task.rank, task.run, worker.data, worker.coming
     absent = [dependency for dependency in task.dependencies if dependency not in data and dependency.state == MEMORY]
+    if absent:
+        # Where a thing lies is told once for all tasks of a worker that need it, unless its holders change meanwhile.
+        absent = [dependency for dependency in absent if coming.get(dependency) is not dependency.holders]
+        coming.update([(dependency, dependency.holders) for dependency in absent])
     return RunTask(
         task.key,
         run,

@@ -9,7 +9,7 @@ import math
 
 from distributed.messages import KeyCancelled, SubmitTasks, TaskOptions, TaskSpec
 from distributed.scheduler.state import RANK_BITS, Client, Demand, Function, State, Task
-from distributed.scheduler.states import ERRED, MEMORY, QUEUED, RELEASED
+from distributed.scheduler.states import MEMORY, QUEUED, RELEASED
 from distributed.scheduler.transitions import activate, outbox, report
 
 __all__ = ["refuse", "submit", "want"]
@@ -47,7 +47,7 @@ def submit(state: State, client: Client, message: SubmitTasks) -> None:
             want(state, client, known)
         elif spec.dependencies or spec.options is not None:
             _queue(state, client, fresh)  # what came before stays before
-            if all(dependency in tasks for dependency in spec.dependencies):
+            if all(map(tasks.__contains__, spec.dependencies)):
                 _create(state, client, spec)
             else:
                 late.setdefault(key, spec)
@@ -122,9 +122,11 @@ def _rank(state: State, dependencies: tuple[Task, ...], options: TaskOptions | N
     released, before more is begun: depth first.
     """
     state.serial = order = state.serial + 1
-    unfinished = [task.rank & _ORDER for task in dependencies if task.state not in (MEMORY, ERRED)]
-    if unfinished:
-        order = max(unfinished)
+    last = 0
+    for task in dependencies:
+        if task.state < MEMORY and (place := task.rank & _ORDER) > last:
+            last = place
+    order = last or order
     if options is None or not options.priority:
         return order
     priority = max(-_LARGEST_PRIORITY, min(_LARGEST_PRIORITY, options.priority))

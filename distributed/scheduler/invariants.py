@@ -122,6 +122,7 @@ def _check_worker(state: State, worker: Worker) -> None:
         assert task.function in worker.functions, f"{worker} was not sent the function of {task}"
         assert worker in task.demand.eligible, f"{worker} may not run {task}"
         used.update(task.demand.resources)
+    assert worker.processing or not worker.coming, f"{worker} fetches for nobody"
     for task in worker.ahead:
         assert task.place is worker, f"{task} is not at {worker}"
         assert task.state == AHEAD

@@ -108,6 +108,8 @@ def _finished(state: State, worker: Worker, messages: list[TaskFinished]) -> Non
             relax(state, task)
     if function is not None:
         _learn_duration(function, count, total_s)
+    if not processing:
+        worker.coming.clear()
 
 
 def _learn_duration(function: Function, count: int, total_s: float) -> None:

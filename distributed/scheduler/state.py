@@ -168,7 +168,8 @@ class Worker:
 
     ``names``: what restrictions may call it; ``data``: results held there; ``processing``: tasks it was handed,
     each with the seconds it is thought to take; ``busy_s``: their sum; ``ahead``: tasks that follow one of these, which
-    count as work only when they can start (``ahead.py``); ``free``: resources not in use;
+    count as work only when they can start (``ahead.py``); ``coming``: what it was told to fetch for a task and has
+    not yet, with the holders that it was told of; ``free``: resources not in use;
     ``alone``: the suspect that has the worker for itself; ``asked``: how many of its tasks are being stolen;
     ``only``, ``addresses``: itself alone, shared by many tasks and messages.
     """
@@ -180,6 +181,7 @@ class Worker:
         "alone",
         "asked",
         "busy_s",
+        "coming",
         "data",
         "drops",
         "executing",
@@ -220,6 +222,7 @@ class Worker:
         self.processing: dict[Task, float] = {}
         self.busy_s = 0.0
         self.ahead: dict[Task, None] = {}
+        self.coming: dict[Task, tuple[Worker, ...]] = {}
         self.functions: set[Function] = set()
         self.paused = False
         self.executing = 0

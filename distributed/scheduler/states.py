@@ -1,7 +1,8 @@
 """The states of a task in the scheduler.
 
 Plain numbers, because they are compared a million times a second.  The order carries meaning: from
-``WAITING`` to ``PROCESSING`` a task is *active*, somebody wants its result and it has none yet.
+``WAITING`` to ``PROCESSING`` a task is *active*, somebody wants its result and it has none yet; up to there it has not
+ended.
 """
 
 from __future__ import annotations

@@ -223,6 +223,7 @@ def unassign(state: State, task: Task) -> None:
     """Take a task that was handed out off its worker's books; its new state is for the caller to set."""
     worker = task.place
     assert worker is not None
+    worker.coming.clear()  # what it was to fetch for this task it may not fetch now
     if task in worker.ahead:
         del worker.ahead[task]
     else:
@@ -346,6 +347,7 @@ def add_copy(task: Task, worker: Worker) -> None:
     if task not in worker.data:
         worker.data[task] = None
         worker.nbytes += task.nbytes
+        worker.coming.pop(task, None)
         task.holders = (*task.holders, worker)
 
 

@@ -30,6 +30,7 @@ _SAMPLE = 10
 _NO_FILE = "<dynamic-code>"
 _ATOMS = frozenset({int, float, str, bytes, bool, complex, type(None)})
 _NO_KEYS: list[str] = []
+_NO_SPOTS: list[int] = []
 
 
 _references: ContextVar[Mapping[str, Any]] = ContextVar("references")
@@ -169,29 +170,56 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, 
     """Return ``(args, kwargs)`` as a payload, and the keys of the futures found in them at any depth, in order.
 
     A future is an object whose class has ``__dlaunch_key__ = True`` and which has a ``key``.
+
+    Most calls are of plain values and futures, and those go without a pickler of ours: the payload is then of
+    ``(args, kwargs, spots)``, where the values of the keys belong into ``args`` at ``spots``, in their order.
     """
     if not kwargs:
-        for arg in args:
-            if type(arg) not in _ATOMS:
-                break
-        else:
-            data = pickle.dumps((args, kwargs), 5)
-            return (data if len(data) < OUT_OF_BAND else [Buffer(data)]), _NO_KEYS
+        spots = _plain_spots(args)
+        if spots is not None:
+            if not spots:
+                data = pickle.dumps((args, kwargs), 5)
+                return (data if len(data) < OUT_OF_BAND else [Buffer(data)]), _NO_KEYS
+            names = [args[spot].key for spot in spots]
+            if len(names) == 1 or len(set(names)) == len(names):
+                rest = list(args)
+                for spot in spots:
+                    rest[spot] = None
+                data = pickle.dumps((rest, kwargs, spots), 5)
+                return (data if len(data) < OUT_OF_BAND else [Buffer(data)]), names
     payload, keys = _dump((args, kwargs))
     return payload, list(keys)
+
+
+def _plain_spots(args: tuple[Any, ...]) -> list[int] | None:
+    """Return where the futures are if all else are plain values, None if not."""
+    # A look at each type, not at each argument: a call may have hundreds.
+    futures = set(map(type, args)) - _ATOMS
+    if not futures:
+        return _NO_SPOTS
+    if not all(getattr(kind, "__dlaunch_key__", False) for kind in futures):
+        return None
+    return [spot for spot, arg in enumerate(args) if type(arg) in futures]
 
 
 def loads_call(payload: Payload, data: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return ``(args, kwargs)`` of a call, with ``data[key]`` in the place of every reference.
 
-    Raises KeyError for a reference that is not in ``data``, else whatever unpickling raises.
+    ``data`` has the keys that :func:`dumps_call` returned, in their order.  Raises KeyError for a reference that is
+    not in ``data``, else whatever unpickling raises.
     """
     token = _references.set(data)
     try:
-        args, kwargs = loads(payload)
-        return args, kwargs
+        args, kwargs, *spots = loads(payload)
     finally:
         _references.reset(token)
+    if not spots:
+        return args, kwargs
+    if len(spots[0]) != len(data):
+        raise KeyError(f"inputs are gone: of {len(spots[0])} there are {len(data)}")
+    for spot, value in zip(spots[0], data.values(), strict=True):
+        args[spot] = value
+    return tuple(args), kwargs
 
 
 def payload_nbytes(payload: Payload) -> int:

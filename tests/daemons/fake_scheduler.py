@@ -101,7 +101,7 @@ class FakeScheduler(Daemon):
     def run(self, spec: TaskSpec) -> Any:
         """Compute one task and return the news of it."""
         try:
-            args, kwargs = loads_call(spec.args, self.data)
+            args, kwargs = loads_call(spec.args, {key: self.data[key] for key in spec.dependencies})
             self.data[spec.key] = self.functions[spec.function](*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - a task may raise anything
             return KeyErred(spec.key, dump_error(error, worker=self.address))

@@ -163,7 +163,9 @@ class SimWorker:
         task = self.waiting[key]
         missing = {}
         for needed in task.dependencies:
-            holders = task.who_has.get(needed, [])
+            # Where a thing lies is told once for all tasks that need it.
+            told = (other.who_has.get(needed) for other in (task, *self.waiting.values()))
+            holders = next(filter(None, told), [])
             if needed not in self.data and not self._get(needed, holders):
                 missing[needed] = holders or [self.address]
         del self.waiting[key]
