@@ -158,17 +158,31 @@ class WorkerMachine:
             batch.execute.append(task)
 
     def _wait(self, task: RunTask, missing: list[str], batch: Batch) -> None:
-        here = {key for key in missing if self._current(key) is not None}
-        sources = {key: self._others(task.who_has.get(key, ())) for key in missing if key not in here}
-        nowhere = [key for key, holders in sources.items() if not holders and key not in self.fetches]
-        if nowhere:
-            self._give_back(task, {key: task.who_has.get(key, [self.address]) for key in nowhere}, batch)
-            return
-        self.waiting[task.key] = _Waiting(task, set(missing))
+        """What is missing is on its way already, or is computed here before it, or is to be fetched."""
+        who_has, wants, needed_by, key_of_task = task.who_has, self.fetches.wants, self.needed_by, task.key
+        sources: dict[str, list[str]] = {}
+        nowhere: dict[str, list[str]] = {}
         for key in missing:
-            self.needed_by.setdefault(key, {})[task.key] = None
-        for key, holders in sources.items():
-            self.fetches.want(key, holders, task.nbytes.get(key))
+            holders = who_has.get(key)
+            # Most are on their way: only the first of the tasks that need a thing is told where it lies.
+            if (holders is None and key in wants) or self._current(key) is not None:
+                continue
+            if others := self._others(holders or ()):
+                sources[key] = others
+            elif key not in wants:
+                nowhere[key] = [self.address] if holders is None else holders
+        if nowhere:
+            self._give_back(task, nowhere, batch)
+            return
+        self.waiting[key_of_task] = _Waiting(task, set(missing))
+        for key in missing:
+            dependents = needed_by.get(key)
+            if dependents is None:
+                needed_by[key] = {key_of_task: None}
+            else:
+                dependents[key_of_task] = None
+        for key, others in sources.items():
+            self.fetches.want(key, others, task.nbytes.get(key))
 
     def _others(self, holders: Iterable[str]) -> list[str]:
         return [holder for holder in holders if holder != self.address]
