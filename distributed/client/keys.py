@@ -10,6 +10,7 @@ import types
 import weakref
 from collections.abc import Callable
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, NamedTuple
 
 from distributed.client.snapshots import detached
@@ -79,6 +80,11 @@ class TokenSource:
     def next(self) -> str:
         """Return a token that was never returned before, here or in another process."""
         return f"{self._prefix}{next(self._count):08x}"
+
+    def many(self, front: str, number: int) -> list[str]:
+        """Return so many keys that begin with ``front``, each with a token as of :meth:`next`."""
+        front += self._prefix
+        return [f"{front}{count:08x}" for count in islice(self._count, number)]
 
 
 def _is_stable(function: Callable[..., Any]) -> bool:

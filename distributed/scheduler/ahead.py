@@ -18,7 +18,7 @@ from __future__ import annotations
 from distributed.scheduler.assign import describe, introduce
 from distributed.scheduler.placement import is_closed
 from distributed.scheduler.state import State, Task, Worker
-from distributed.scheduler.states import AHEAD, PROCESSING, WAITING
+from distributed.scheduler.states import AHEAD, WAITING
 
 __all__ = ["send_followers"]
 

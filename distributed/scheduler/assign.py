@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from distributed.messages import AddFunction, Message, RunTask, StealTask
+from itertools import groupby
+from operator import attrgetter
+
+from distributed.messages import AddFunction, Message, RunBlock, RunTask, StealTask
 from distributed.scheduler.placement import addresses_of, has_room, is_closed
 from distributed.scheduler.state import RANK_BITS, Function, State, Task, Worker
 from distributed.scheduler.states import MEMORY, PROCESSING
 from distributed.scheduler.transitions import outbox
 
-__all__ = ["ask_back", "assign", "describe", "introduce", "update_room"]
+__all__ = ["ask_back", "assign", "assign_all", "describe", "introduce", "update_room"]
 
 _ORDER = (1 << RANK_BITS) - 1
+_FUNCTION = attrgetter("function")
 _NO_KEYS: list[str] = []
 _NO_SOURCES: dict[str, list[str]] = {}
 _NO_SIZES: dict[str, int] = {}
@@ -31,8 +35,9 @@ def assign(state: State, task: Task, worker: Worker) -> None:
     assert function is not None
     box = introduce(state, function, worker)
     duration_s = function.duration_s
-    worker.processing[task] = duration_s
-    worker.busy_s += duration_s
+    if task not in worker.processing:
+        worker.processing[task] = duration_s
+        worker.busy_s += duration_s
     state.runs = run = state.runs + 1
     task.state = PROCESSING
     task.run = run
@@ -47,6 +52,29 @@ def assign(state: State, task: Task, worker: Worker) -> None:
         box.append(RunTask(task.key, run, function.id, task.args, (0, task.rank), _NO_KEYS, _NO_SOURCES, _NO_SIZES))
     if task.dependents is not None and len(task.dependents) == 1:
         state.leaders.append(task)
+
+
+def assign_all(state: State, tasks: list[Task], worker: Worker) -> None:
+    """Hand tasks without dependencies and options, which are on the worker's books already, to the worker."""
+    if len(tasks) == 1:
+        assign(state, tasks[0], worker)
+        return
+    for function, block in groupby(tasks, _FUNCTION):
+        box = introduce(state, function, worker)
+        first = run = state.runs + 1
+        keys, args, ranks = [], [], []
+        for task in block:
+            task.state = PROCESSING
+            task.run = run
+            task.place = worker
+            run += 1
+            keys.append(task.key)
+            args.append(task.args)
+            ranks.append(task.rank)
+            if task.dependents is not None and len(task.dependents) == 1:
+                state.leaders.append(task)
+        state.runs = run - 1
+        box.append(RunBlock(function.id, first, keys, args, ranks))
 
 
 def describe(task: Task, function: str, worker: Worker) -> RunTask:

@@ -21,7 +21,6 @@ from distributed.messages import (
     KeyLost,
     KeyPending,
     Message,
-    TaskFinished,
 )
 from distributed.scheduler.failures import lost_error
 from distributed.scheduler.state import Demand, Function, Peer, State, Task, Trouble, Worker
@@ -169,16 +168,8 @@ def reconsider(state: State, task: Task) -> None:
         enqueue(state, task)
 
 
-def complete(state: State, task: Task, worker: Worker, message: TaskFinished) -> None:
-    """The task, not assigned any more, has its result at ``worker``."""
-    function = task.function
-    assert function is not None
-    type_name = message.type_name
-    if type_name == function.type_name:
-        type_name = function.type_name  # one string for all of them
-    else:
-        function.type_name = type_name
-    nbytes = message.nbytes
+def complete(state: State, task: Task, worker: Worker, type_name: str, nbytes: int) -> None:
+    """The task, not assigned any more, has its result at ``worker``; to tell its wanters is for the caller."""
     if nbytes < 0:
         nbytes = 0
     task.state = MEMORY
@@ -189,10 +180,6 @@ def complete(state: State, task: Task, worker: Worker, message: TaskFinished) ->
     task.holders = worker.only
     worker.data[task] = None
     worker.nbytes += nbytes
-    if task.wanters:
-        told = KeyInMemory(task.key, type_name, nbytes, worker.addresses, message.result)
-        for client in task.wanters:
-            (client.outbox or outbox(state, client)).append(told)
     if task.dependents:
         for dependent in task.dependents:
             if dependent.state == WAITING:

@@ -30,7 +30,6 @@ _SAMPLE = 10
 _NO_FILE = "<dynamic-code>"
 _ATOMS = frozenset({int, float, str, bytes, bool, complex, type(None)})
 _NO_KEYS: list[str] = []
-_NO_SPOTS: list[int] = []
 
 
 _references: ContextVar[Mapping[str, Any]] = ContextVar("references")
@@ -175,11 +174,13 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, 
     ``(args, kwargs, spots)``, where the values of the keys belong into ``args`` at ``spots``, in their order.
     """
     if not kwargs:
-        spots = _plain_spots(args)
-        if spots is not None:
-            if not spots:
-                data = pickle.dumps((args, kwargs), 5)
-                return (data if len(data) < OUT_OF_BAND else [Buffer(data)]), _NO_KEYS
+        for arg in args:
+            if type(arg) not in _ATOMS:
+                break
+        else:
+            data = pickle.dumps((args, kwargs), 5)
+            return (data if len(data) < OUT_OF_BAND else [Buffer(data)]), _NO_KEYS
+        if spots := _plain_spots(args):
             names = [args[spot].key for spot in spots]
             if len(names) == 1 or len(set(names)) == len(names):
                 rest = list(args)
@@ -191,14 +192,12 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, 
     return payload, list(keys)
 
 
-def _plain_spots(args: tuple[Any, ...]) -> list[int] | None:
-    """Return where the futures are if all else are plain values, None if not."""
+def _plain_spots(args: tuple[Any, ...]) -> list[int]:
+    """Return where the futures are if all else are plain values, nothing if not."""
     # A look at each type, not at each argument: a call may have hundreds.
     futures = set(map(type, args)) - _ATOMS
-    if not futures:
-        return _NO_SPOTS
     if not all(getattr(kind, "__dlaunch_key__", False) for kind in futures):
-        return None
+        return []
     return [spot for spot, arg in enumerate(args) if type(arg) in futures]
 
 

@@ -18,6 +18,7 @@ cancelled or the scheduler is lost.  ``held`` are the keys in the store with the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import count
 from typing import Any
 
 from distributed.errors import RemoteProtocolError
@@ -32,6 +33,7 @@ from distributed.messages import (
     Goodbye,
     Heartbeat,
     Request,
+    RunBlock,
     RunTask,
     StealTask,
     TaskFinished,
@@ -93,6 +95,7 @@ class WorkerMachine:
         self._on_message: dict[type, Callable[[Any, Batch], None]] = {
             AddFunction: self._add_function,
             RunTask: self._run_task,
+            RunBlock: self._run_block,
             StealTask: self._steal_task,
             CancelTask: self._cancel_task,
             DropData: self._drop_data,
@@ -143,6 +146,21 @@ class WorkerMachine:
             self._ready(task, batch)
         if known is not None and self._current(task.key) is None:
             self._left([task.key], batch)
+
+    def _run_block(self, block: RunBlock, batch: Batch) -> None:
+        """Each task is on its own from here on; only the way here was one."""
+        numbers = count(block.run)
+        columns = zip(block.keys, numbers, block.args, block.ranks, strict=False)  # the numbers do not end
+        function = block.function
+        tasks = [RunTask(key, run, function, args, (0, rank)) for key, run, args, rank in columns]
+        fresh = dict(zip(block.keys, tasks, strict=True))
+        known = (self.active, self.waiting, self.resources.blocked)
+        if self.closing or len(fresh) < len(tasks) or not all(fresh.keys().isdisjoint(keys) for keys in known):
+            for task in tasks:
+                self._run_task(task, batch)
+            return
+        self.active.update(fresh)
+        batch.execute += tasks
 
     def _current(self, key: str) -> RunTask | None:
         """The task of this key that is to run here, wherever it is."""
@@ -276,7 +294,8 @@ class WorkerMachine:
     # -- from the executor -----------------------------------------------------
 
     def _executed(self, event: events.Executed, batch: Batch) -> None:
-        active, held, messages, wants = self.active, self.held, batch.messages, self.fetches.wants
+        active, held, wants = self.active, self.held, self.fetches.wants
+        finished: list[TaskFinished] = []
         failed: list[str] = []
         for task, message, value in event.outcomes:
             key = task.key
@@ -284,17 +303,27 @@ class WorkerMachine:
                 self._ended_abandoned(task, batch)
                 continue
             del active[key]
-            messages.append(message)
             if type(message) is TaskFinished:
+                if finished and message.type_name != finished[0].type_name:
+                    batch.finish(finished)
+                    finished = []
+                finished.append(message)
                 held[key] = message.nbytes
                 self.made[key] = message.run
                 batch.keep(key, value, message.nbytes)
                 if key in self.needed_by or key in self.asked or key in wants:
+                    # First that it is there, then what follows from that.
+                    batch.finish(finished)
+                    finished = []
                     self._arrived(key, batch)
             else:
+                batch.finish(finished)
+                finished = []
+                batch.messages.append(message)
                 failed.append(key)
             if task.resources:
                 self._release(task, batch)
+        batch.finish(finished)
         if failed:
             self._left(failed, batch)
 

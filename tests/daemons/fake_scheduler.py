@@ -25,6 +25,7 @@ from distributed.messages import (
 )
 from distributed.wire.failure import dump_error
 from distributed.wire.payload import dumps, loads, loads_call
+from tests.blocks import apart
 
 SECRET = b"s" * 32
 
@@ -60,7 +61,8 @@ class FakeScheduler(Daemon):
         try:
             while True:
                 for message in await connection.read():
-                    await self._one(connection, message)
+                    for one in apart(message):
+                        await self._one(connection, one)
         except CommError:
             pass
         finally:

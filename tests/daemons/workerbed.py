@@ -13,6 +13,7 @@ from distributed.wire.failure import dump_error
 from distributed.wire.payload import dumps, dumps_call, loads
 from distributed.worker import Worker
 from tests.aio import until
+from tests.blocks import apart
 
 SECRET = b"w" * 32
 
@@ -89,7 +90,8 @@ class StubScheduler(Daemon):
     def heard(self, worker, kind, key=None):
         return [
             message
-            for message in self.said.get(worker.address, ())
+            for said in self.said.get(worker.address, ())
+            for message in apart(said)
             if isinstance(message, kind) and key in (None, getattr(message, "key", key))
         ]
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
+
 from distributed.messages import (
     AddFunction,
+    BlockFinished,
     CancelTask,
     DataAdded,
     DropData,
@@ -112,6 +115,24 @@ class SimWorker:
 
     def _hear_FetchData(self, message: FetchData) -> None:  # noqa: N802
         self.fetches.update(message.who_has)
+
+    def speak(self) -> list[Any]:
+        """What it says; results in a row perhaps as a block."""
+        said: list[Any] = []
+        for message in self.says:
+            last = said[-1] if said else None
+            if type(message) is TaskFinished and type(last) is BlockFinished and self.rng.random() < 0.8:
+                last.duration_s += message.duration_s
+                last.keys.append(message.key)
+                last.runs.append(message.run)
+                last.nbytes.append(message.nbytes)
+                last.results.append(message.result)
+            elif type(message) is TaskFinished and self.rng.random() < 0.5:
+                key, run, nbytes, duration_s, type_name, result = msgspec.structs.astuple(message)
+                said.append(BlockFinished(type_name, duration_s, [key], [run], [nbytes], [result]))
+            else:
+                said.append(message)
+        return said
 
     # -- doing ------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from distributed.messages import (
@@ -23,7 +25,7 @@ from tests.unit.scheduler.desk import Desk, spec
 def line(desk: Desk, count: int = 4, **options: object) -> list[str]:
     """A chain that is at its worker as a whole."""
     keys = [f"t{i}" for i in range(count)]
-    desk.submit(spec("t0", **options), *[spec(b, a, **options) for a, b in zip(keys, keys[1:], strict=False)])
+    desk.submit(spec("t0", **options), *[spec(b, a, **options) for a, b in itertools.pairwise(keys)])
     return keys
 
 
