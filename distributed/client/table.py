@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
+import msgspec
+
 from distributed.errors import CancelledError, CommError, WorkerLostError
 from distributed.messages import (
     CancelKeys,
@@ -57,24 +59,21 @@ class Remote(NamedTuple):
     nbytes: int
 
 
-class KeyState:
-    """One key as the client sees it.
+class KeyState(msgspec.Struct, eq=False, gc=False):
+    """One key as the client sees it.  Of these there may be millions: the garbage collector does not look at them.
 
     ``refs`` counts its futures.  ``detail`` is the payload of a finished key's result if it came
     along, else a :class:`Remote`; of a failed key its :class:`ErrorInfo` or exception.  ``behind``
     is the number of the fence that the scheduler's word about this key comes after.
     """
 
-    __slots__ = ("behind", "detail", "key", "refs", "status", "type_name", "waiters")
-
-    def __init__(self, key: str, behind: int = 0) -> None:
-        self.key = key
-        self.behind = behind
-        self.refs = 1
-        self.status: Status = PENDING
-        self.type_name = ""
-        self.detail: bytes | list[Any] | Remote | ErrorInfo | BaseException | None = None
-        self.waiters: list[Waiter] | None = None
+    key: str
+    behind: int = 0
+    refs: int = 1
+    status: Status = PENDING
+    type_name: str = ""
+    detail: bytes | list[Any] | Remote | ErrorInfo | BaseException | None = None
+    waiters: list[Waiter] | None = None
 
     def __repr__(self) -> str:
         return f"<KeyState {self.key}: {self.status}, {self.refs} futures>"

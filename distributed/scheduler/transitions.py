@@ -47,8 +47,10 @@ __all__ = [
     "enqueue",
     "fail",
     "flush_drops",
+    "forget",
     "forget_function",
     "forget_steal",
+    "leave_holders",
     "notify",
     "outbox",
     "reconsider",
@@ -408,22 +410,31 @@ def settle(state: State) -> None:
         if task.wanters or task.needs or task.state == FORGOTTEN:
             continue
         if task.state == MEMORY:
-            for worker in task.holders:
-                del worker.data[task]
-                worker.nbytes -= task.nbytes
-                drop(state, worker, task.key)
-            task.holders = ()
-            task.state = RELEASED
-            if task in state.fetching:
-                state.orphans.append(task)
+            leave_holders(state, task)
         elif is_active(task.state):
             stop(state, task)
             relax(state, task)
         if not task.dependents:
-            _forget(state, task)
+            forget(state, task)
 
 
-def _forget(state: State, task: Task) -> None:
+def leave_holders(state: State, task: Task) -> None:
+    """Nobody needs the result: its holders may drop it."""
+    for worker in task.holders:
+        del worker.data[task]
+        worker.nbytes -= task.nbytes
+        # drop(), without the call
+        if not worker.drops:
+            state.dropping.append(worker)
+        worker.drops.append(task.key)
+    task.holders = ()
+    task.state = RELEASED
+    if state.fetching and task in state.fetching:
+        state.orphans.append(task)
+
+
+def forget(state: State, task: Task) -> None:
+    """Strike a task off that nothing depends on and nobody needs."""
     del state.tasks[task.key]
     task.state = FORGOTTEN
     for dependency in task.dependencies:

@@ -25,6 +25,8 @@ __all__ = ["dumps", "dumps_call", "loads", "loads_call", "payload_nbytes", "size
 OUT_OF_BAND = 65536
 """Bytes from which a part of a payload travels as a frame of its own."""
 
+_SHORT_PROTOCOL = 3
+"""For plain values, which need nothing of later ones: without frames a small call is a third shorter."""
 _UNKNOWN_SIZE = 64
 _SAMPLE = 10
 _NO_FILE = "<dynamic-code>"
@@ -178,7 +180,7 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, 
             if type(arg) not in _ATOMS:
                 break
         else:
-            data = pickle.dumps((args, kwargs), 5)
+            data = pickle.dumps((args, kwargs), _SHORT_PROTOCOL)
             return (data if len(data) < OUT_OF_BAND else [Buffer(data)]), _NO_KEYS
         if spots := _plain_spots(args):
             names = [args[spot].key for spot in spots]
