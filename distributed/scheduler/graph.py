@@ -122,15 +122,21 @@ def _create(state: State, client: Client, spec: TaskSpec) -> None:
     except ValueError as error:
         refuse(state, client, spec.key, str(error))
         return
-    dependencies = tuple([state.tasks[key] for key in dict.fromkeys(spec.dependencies)])
+    dependencies = tuple(map(state.tasks.__getitem__, dict.fromkeys(spec.dependencies)))
     options = spec.options
-    rank = _rank(state, dependencies, options)
-    task = Task(spec.key, function, spec.args, options, demand, rank)
+    task = Task(spec.key, function, spec.args, options, demand, 0)
     task.dependencies = dependencies
+    # An all-to-all goes through here once per edge: one look at each dependency for the links and the rank.
+    last = 0
     for dependency in dependencies:
-        if dependency.dependents is None:
-            dependency.dependents = {}
-        dependency.dependents[task] = None
+        dependents = dependency.dependents
+        if dependents is None:
+            dependency.dependents = {task: None}
+        else:
+            dependents[task] = None
+        if dependency.state < MEMORY and (place := dependency.rank & _ORDER) > last:
+            last = place
+    task.rank = _rank(state, last, options)
     function.references += 1
     if demand is not state.anything:
         demand.tasks += 1
@@ -140,17 +146,13 @@ def _create(state: State, client: Client, spec: TaskSpec) -> None:
     activate(state, task)
 
 
-def _rank(state: State, dependencies: tuple[Task, ...], options: TaskOptions | None) -> int:
+def _rank(state: State, last: int, options: TaskOptions | None) -> int:
     """Where the task stands in line.
 
-    It takes the place of the last of its unfinished dependencies, so that what is begun is finished, and
+    It takes the place of the last of its unfinished dependencies, ``last``, 0 if there is none, so that what is begun is finished, and
     released, before more is begun: depth first.
     """
     state.serial = order = state.serial + 1
-    last = 0
-    for task in dependencies:
-        if task.state < MEMORY and (place := task.rank & _ORDER) > last:
-            last = place
     order = last or order
     if options is None or not options.priority:
         return order

@@ -141,8 +141,7 @@ def activate(state: State, task: Task) -> None:
         last = task
         for dependency in task.dependencies:
             dependency.needs += 1
-            kind = dependency.state
-            if kind == MEMORY:
+            if (kind := dependency.state) == MEMORY:
                 continue
             missing += 1
             last = dependency

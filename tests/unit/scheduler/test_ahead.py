@@ -69,6 +69,14 @@ def test_one_of_several_dependents_is_not_sent_ahead() -> None:
     assert kinds(desk, ["y", "z"]) == ["waiting", "waiting"]
 
 
+def test_the_second_dependent_of_a_leader_stays_where_a_thread_may_be_free() -> None:
+    desk = Desk("a:1", "b:1")
+    desk.submit("x")
+    desk.submit(spec("y", "x"))
+    desk.submit(spec("z", "x"))
+    assert kinds(desk, ["y", "z"]) == ["ahead", "waiting"]
+
+
 def test_what_needs_data_from_elsewhere_is_not_sent_ahead() -> None:
     desk = Desk("a:1", "b:1")
     desk.submit(spec("far", workers=["b:1"]), spec("x", workers=["a:1"]))
