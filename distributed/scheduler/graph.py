@@ -149,8 +149,8 @@ def _create(state: State, client: Client, spec: TaskSpec) -> None:
 def _rank(state: State, last: int, options: TaskOptions | None) -> int:
     """Where the task stands in line.
 
-    It takes the place of the last of its unfinished dependencies, ``last``, 0 if there is none, so that what is begun is finished, and
-    released, before more is begun: depth first.
+    It takes the place of the last of its unfinished dependencies, ``last``, 0 if there is none, so that what is begun
+    is finished, and released, before more is begun: depth first.
     """
     state.serial = order = state.serial + 1
     order = last or order

@@ -12,7 +12,7 @@ import pickle
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
-from types import CodeType
+from types import CodeType, MappingProxyType
 from typing import Any
 
 import cloudpickle
@@ -34,7 +34,7 @@ _ATOMS = frozenset({int, float, str, bytes, bool, complex, type(None)})
 _NO_KEYS: list[str] = []
 
 
-_references: ContextVar[Mapping[str, Any]] = ContextVar("references")
+_references: ContextVar[Mapping[str, Any]] = ContextVar("references", default=MappingProxyType({}))
 """The values that references stand for in the payload that this thread is loading."""
 
 
@@ -172,15 +172,16 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, 
 
     A future is an object whose class has ``__dlaunch_key__ = True`` and which has a ``key``.
 
-    Most calls are of plain values and futures, and those go without a pickler of ours: the payload is then of
-    ``(args, kwargs, spots)``, where the values of the keys belong into ``args`` at ``spots``, in their order.
+    Most calls are of plain values and futures, and those go without a pickler of ours: the payload is then of a list,
+    the arguments, or of ``(args, kwargs, spots)``, where the values of the keys belong into ``args`` at ``spots``, in
+    their order.
     """
     if not kwargs:
         for arg in args:
             if type(arg) not in _ATOMS:
                 break
         else:
-            data = pickle.dumps((args, kwargs), _SHORT_PROTOCOL)
+            data = pickle.dumps(list(args), _SHORT_PROTOCOL)
             return (data if len(data) < OUT_OF_BAND else [Buffer(data)]), _NO_KEYS
         if spots := _plain_spots(args):
             names = [args[spot].key for spot in spots]
@@ -209,11 +210,17 @@ def loads_call(payload: Payload, data: Mapping[str, Any]) -> tuple[tuple[Any, ..
     ``data`` has the keys that :func:`dumps_call` returned, in their order.  Raises KeyError for a reference that is
     not in ``data``, else whatever unpickling raises.
     """
-    token = _references.set(data)
-    try:
-        args, kwargs, *spots = loads(payload)
-    finally:
-        _references.reset(token)
+    if data:
+        token = _references.set(data)
+        try:
+            call = loads(payload)
+        finally:
+            _references.reset(token)
+    else:
+        call = loads(payload)  # most calls: nothing in them needs looking up
+    if type(call) is list:
+        return tuple(call), {}
+    args, kwargs, *spots = call
     if not spots:
         return args, kwargs
     if len(spots[0]) != len(data):

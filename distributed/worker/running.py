@@ -148,8 +148,7 @@ class TaskRunner:
 
     def _load_arguments(self, task: RunTask, data: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         try:
-            # Without dependencies nothing in the arguments needs looking up.
-            args, kwargs = loads_call(task.args, data) if data else loads(task.args)
+            args, kwargs = loads_call(task.args, data)
         except Exception as error:
             raise self._cannot_load("the arguments", error) from error
         return args, kwargs
