@@ -59,7 +59,7 @@ class Batch:
         self.sizes[key] = nbytes
 
     def finish(self, finished: list[TaskFinished]) -> None:
-        """Tell the scheduler of results of one type; those of several tasks go as a block."""
+        """Tell the scheduler of results of one type and function; those of several tasks go as a block."""
         if len(finished) < 2:
             self.messages += finished
             return

@@ -296,6 +296,7 @@ class WorkerMachine:
     def _executed(self, event: events.Executed, batch: Batch) -> None:
         active, held, wants = self.active, self.held, self.fetches.wants
         finished: list[TaskFinished] = []
+        function = ""
         failed: list[str] = []
         for task, message, value in event.outcomes:
             key = task.key
@@ -304,9 +305,11 @@ class WorkerMachine:
                 continue
             del active[key]
             if type(message) is TaskFinished:
-                if finished and message.type_name != finished[0].type_name:
+                # A block is of one type, and of one function, whose duration is learned from it.
+                if finished and (message.type_name != finished[0].type_name or task.function != function):
                     batch.finish(finished)
                     finished = []
+                function = task.function
                 finished.append(message)
                 held[key] = message.nbytes
                 self.made[key] = message.run

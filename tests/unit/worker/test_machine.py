@@ -122,6 +122,14 @@ def test_results_of_two_types_and_errors_keep_their_order(worker):
     assert messages[2].keys == ["c", "d"]
 
 
+def test_the_time_of_one_function_is_not_told_as_that_of_another(worker):
+    short, more, long = task("a"), task("b"), task("c")
+    long.function = "g"
+    worker.told(short, more, long)
+    one, other = sent(worker.executed(done(short), done(more), done(long)))
+    assert (one.keys, other.key) == (["a", "b"], "c")
+
+
 def test_results_are_kept_and_reported_in_one_message_batch(worker):
     a, b = task("a"), task("b")
     worker.told(a, b)
