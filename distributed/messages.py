@@ -350,7 +350,7 @@ class TaskFinished(_Message, tag=40):
 
 
 class BlockFinished(_Message, tag=49):
-    """Results of one type and function are in memory: TaskFinished, column by column, but ``duration_s`` is their sum."""
+    """Results of one type and function are in memory: TaskFinished, column by column; ``duration_s`` is their sum."""
 
     type_name: str
     duration_s: float
