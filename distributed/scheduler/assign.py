@@ -127,6 +127,7 @@ def ask_back(state: State, task: Task, thief: Worker | None) -> None:
     assert victim is not None
     state.stealing[task] = thief
     victim.asked += 1
+    victim.coming.clear()  # when it gives the task back it does not fetch for it any more
     if thief is not None:
         thief.robbing += 1
     outbox(state, victim).append(StealTask(task.key, task.run))
