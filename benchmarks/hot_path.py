@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import operator
 import sys
@@ -301,7 +302,12 @@ async def _run(job: str) -> Counts:
 
 def count_job(job: str) -> Counts:
     """Return role -> instructions per task of one of :data:`JOBS`, from submission to release."""
-    return asyncio.run(_run(job))
+    gc.collect()
+    gc.disable()  # or it would be counted who is found dead meanwhile
+    try:
+        return asyncio.run(_run(job))
+    finally:
+        gc.enable()
 
 
 def main() -> None:
