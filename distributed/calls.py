@@ -5,9 +5,10 @@ imports little.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-__all__ = ["Nested", "call_each", "evaluate", "same"]
+__all__ = ["Each", "Nested", "call_each", "evaluate", "same"]
 
 
 class Nested(NamedTuple):
@@ -31,6 +32,20 @@ def _value(item: Any) -> Any:
 def call_each(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
     """Return ``[function(*args) for args in calls]``."""
     return [function(*args) for args in calls]
+
+
+@dataclass(frozen=True)
+class Each:
+    """Calls ``function``, with ``kwargs`` each time, on the items of its arguments like the builtin ``map``."""
+
+    function: Callable[..., Any]
+    kwargs: dict[str, Any]
+
+    def __call__(self, *columns: Iterable[Any]) -> list[Any]:
+        """Return the list of results."""
+        if self.kwargs:
+            return [self.function(*args, **self.kwargs) for args in zip(*columns, strict=False)]
+        return list(map(self.function, *columns))
 
 
 def same(value: Any) -> Any:

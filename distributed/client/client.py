@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from distributed.client.keys import (
     token_of,
     unwrap,
 )
+from distributed.client.mapping import CALLS_PER_BATCH, FEWEST_PER_BATCH, Calls, checked_key, in_batches
 from distributed.client.options import make_options, worker_names
 from distributed.client.scattering import scatter
 from distributed.client.snapshots import detached
@@ -99,7 +101,7 @@ class Client(Connecting, Control):
         )
         function, args, kwargs = unwrap(function, args, kwargs)
         packed = self._functions.pack(function)
-        return self._submit(packed, args, kwargs, options, _checked_key(key), pure)
+        return self._submit(packed, args, kwargs, options, checked_key(key), pure)
 
     def _submit(
         self,
@@ -112,7 +114,7 @@ class Client(Connecting, Control):
     ) -> Future:
         payload, dependencies = dumps_call(args, kwargs)
         if key is None:
-            token = token_of(packed.id.encode(), payload) if pure else self._tokens.next()
+            token = token_of(packed.id.encode(), payload, dependencies) if pure else self._tokens.next()
             key = f"{packed.name}-{token}"
         spec = TaskSpec(key, packed.id, detached(payload), dependencies, options)
         return Future(self.session.submit([spec], packed)[0], self)
@@ -128,6 +130,7 @@ class Client(Connecting, Control):
         priority: int = 0,
         retries: int = 0,
         resources: dict[str, float] | None = None,
+        batch_size: int | None = None,
         **kwargs: Any,
     ) -> Any:
         """Call ``function`` on the items of the iterables, like the builtin; return the list of
@@ -136,53 +139,32 @@ class Client(Connecting, Control):
         Options as in :meth:`submit`.  ``key`` is the front of all keys, or a list of them;
         ``workers`` may also be a list of lists, one per call.  Keyword arguments are the same in
         each call.
+
+        ``batch_size``: so many calls are one task, with one future of the list of their results; the first that
+        raises is the end of its task.  For calls so short that a task of its own for each costs more than the call.
         """
         if not iterables:
             raise TypeError("map needs at least one iterable beside the function")
-        calls = zip(*iterables, strict=False)
         places, shared = _places(workers)
-        options = make_options(
-            priority=priority,
-            retries=retries,
-            workers=shared,
-            allow_other_workers=allow_other_workers and places is None,
-            resources=resources,
-        )
+        others: dict[str, Any] = {"priority": priority, "retries": retries, "resources": resources}
+        loose: dict[str, Any] = {"allow_other_workers": allow_other_workers}
+        options = make_options(workers=shared, **others, **(loose if places is None else {}))
         function, first, kwargs = unwrap(function, (), kwargs)
-        packed = self._functions.pack(function)
-        names = iter([_checked_key(one) for one in key]) if isinstance(key, list) else None
-        if isinstance(key, str):
-            packed = packed._replace(name=key)
+        name = key if isinstance(key, str) else name_of(function)
+        calls: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
+        if batch_size is not None:
+            called = partial(function, *first) if first else function
+            function, calls = in_batches(called, iterables, batch_size, kwargs)
+            first, kwargs = (), {}
+        at_once = max(FEWEST_PER_BATCH, CALLS_PER_BATCH // (batch_size or 1))
+        packed = self._functions.pack(function)._replace(name=name)
+        names = iter([checked_key(one) for one in key]) if isinstance(key, list) else None
+        sender = Calls(packed, first, kwargs, None if pure else self._tokens, names)
+        where = None if places is None else (places, {**others, **loose})
         futures: list[Future] = []
-        while batch := list(islice(calls, _CALLS_PER_BATCH)):
-            specs = self._specs(packed, first, batch, kwargs, options, pure, names)
-            if places is not None:
-                _place(specs, places, priority, retries, allow_other_workers, resources)
-            futures += [Future(state, self) for state in self.session.submit(specs, packed)]
+        while batch := list(islice(calls, at_once)):
+            futures += [Future(state, self) for state in sender.send(self.session, batch, options, where)]
         return futures
-
-    def _specs(
-        self,
-        packed: Function,
-        first: tuple[Any, ...],
-        batch: list[tuple[Any, ...]],
-        kwargs: dict[str, Any],
-        options: TaskOptions | None,
-        pure: bool,
-        names: Iterator[Any] | None,
-    ) -> list[TaskSpec]:
-        start, front, function = packed.id.encode(), f"{packed.name}-", packed.id
-        specs = []
-        for args in batch:
-            payload, dependencies = dumps_call(first + args if first else args, kwargs)
-            if names is not None:
-                key = next(names, None)
-                if key is None:
-                    raise ValueError("map was given fewer keys than calls")
-            else:
-                key = front + (token_of(start, payload) if pure else self._tokens.next())
-            specs.append(TaskSpec(key, function, detached(payload), dependencies, options))
-        return specs
 
     def get(self, graph: Mapping[Hashable, Any], keys: Any, **options: Any) -> Any:
         """Compute ``keys`` (one, or nested lists) of a graph in the form of dask and return their
@@ -324,12 +306,6 @@ class Client(Connecting, Control):
         return self._start_here().__await__()
 
 
-def _checked_key(key: Any) -> Any:
-    if key is not None and (not isinstance(key, str) or not key):
-        raise TypeError(f"a key is a string that is not empty, not {key!r}")
-    return key
-
-
 def _data_key(key: Any) -> str:
     if not isinstance(key, str):
         raise TypeError(f"the keys of scattered data are strings, not {key!r}")
@@ -343,27 +319,6 @@ def _places(workers: Any) -> tuple[Iterator[Any] | None, Any]:
         if workers and not isinstance(workers[0], str):
             return iter(workers), None
     return None, workers
-
-
-def _place(
-    specs: list[TaskSpec],
-    places: Iterator[Any],
-    priority: int,
-    retries: int,
-    allow_other_workers: bool,
-    resources: dict[str, float] | None,
-) -> None:
-    for spec in specs:
-        names = next(places, None)
-        if names is None:
-            raise ValueError("map was given fewer lists of workers than calls")
-        spec.options = make_options(
-            priority=priority,
-            retries=retries,
-            workers=names,
-            allow_other_workers=allow_other_workers,
-            resources=resources,
-        )
 
 
 def _flatten(keys: Any) -> Iterator[Hashable]:

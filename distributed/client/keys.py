@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import itertools
 import secrets
@@ -10,6 +11,7 @@ import types
 import weakref
 from collections.abc import Callable
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, NamedTuple
 
 from distributed.client.snapshots import detached
@@ -57,8 +59,10 @@ def _parts(payload: Payload) -> list[Any]:
     return [part.data if isinstance(part, Buffer) else part for part in payload]
 
 
-def token_of(start: bytes, payload: Payload) -> str:
-    """Return a digest of ``start`` and a payload's content, as 32 hexadecimal digits."""
+def token_of(start: bytes, payload: Payload, dependencies: list[str] | None = None) -> str:
+    """Return a digest of ``start``, a payload's content and its dependencies, as 32 hexadecimal digits."""
+    if dependencies:
+        start = b"\0".join([start, *map(str.encode, dependencies), b""])
     if type(payload) is bytes:
         return blake2b(start + payload, digest_size=_TOKEN_BYTES).hexdigest()
     digest = blake2b(start, digest_size=_TOKEN_BYTES)
@@ -71,12 +75,18 @@ class TokenSource:
     """Tokens that no other call has, for functions that are not pure."""
 
     def __init__(self) -> None:
-        self._prefix = secrets.token_hex(12)
+        # 60 bits of chance: nobody else's among a million clients, and short, because each key is kept in three places.
+        self._prefix = base64.b32encode(secrets.token_bytes(8)).decode().lower()[:12]
         self._count = itertools.count()
 
     def next(self) -> str:
         """Return a token that was never returned before, here or in another process."""
         return f"{self._prefix}{next(self._count):08x}"
+
+    def many(self, front: str, number: int) -> list[str]:
+        """Return so many keys that begin with ``front``, each with a token as of :meth:`next`."""
+        front += self._prefix
+        return [f"{front}{count:08x}" for count in islice(self._count, number)]
 
 
 def _is_stable(function: Callable[..., Any]) -> bool:

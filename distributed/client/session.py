@@ -35,6 +35,7 @@ from distributed.messages import (
     Payload,
     Reply,
     Request,
+    SubmitBlock,
     SubmitTasks,
     TaskSpec,
     WantKeys,
@@ -137,9 +138,7 @@ class Session:
         with self.lock:
             self.check()  # inside: after the end no key may begin to be pending
             self._count_released()
-            if function.id not in self._known_functions:
-                self._known_functions.add(function.id)
-                self._unsent_functions[function.id] = function.payload
+            self._know(function)
             for spec in specs:
                 state, new = acquire(spec.key)
                 states.append(state)
@@ -147,6 +146,25 @@ class Session:
                     outgoing.append(spec)
         self.wake()
         return states
+
+    def submit_block(self, keys: Sequence[str], args: Sequence[Payload], function: Function) -> list[KeyState]:
+        """As :meth:`submit`, of tasks without dependencies and options, given column by column."""
+        with self.lock:
+            self.check()
+            self._count_released()
+            self._know(function)
+            states, new = self.table.acquire_all(keys)
+            if new is not None:
+                keys, args = [keys[i] for i in new], [args[i] for i in new]
+            if keys:
+                self._outgoing.append(SubmitBlock(function.id, list(keys), list(args)))
+        self.wake()
+        return states
+
+    def _know(self, function: Function) -> None:
+        if function.id not in self._known_functions:
+            self._known_functions.add(function.id)
+            self._unsent_functions[function.id] = function.payload
 
     def want(self, key: str) -> KeyState:
         """Return the state of a key that others may have submitted.  Raises CommError if the
@@ -288,7 +306,10 @@ class Session:
     def _next_message(self) -> Message:
         outgoing = self._outgoing
         first = outgoing.popleft()
+        unsent = self._unsent_functions
         if not isinstance(first, TaskSpec):
+            if unsent and type(first) is SubmitBlock and first.function in unsent:
+                first.functions = {first.function: unsent.pop(first.function)}
             return first
         tasks = [first]
         size = payload_nbytes(first.args)
@@ -299,7 +320,6 @@ class Session:
             tasks.append(spec)
             size += payload_nbytes(spec.args)
             del outgoing[0]
-        unsent = self._unsent_functions
         functions = {}
         if unsent:
             for spec in tasks:

@@ -11,8 +11,10 @@ of the submitted key is about the earlier one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
+
+import msgspec
 
 from distributed.errors import CancelledError, CommError, WorkerLostError
 from distributed.messages import (
@@ -23,6 +25,7 @@ from distributed.messages import (
     KeyInMemory,
     KeyLost,
     KeyPending,
+    KeysInMemory,
     Message,
     ReleaseKeys,
     RetryKeys,
@@ -56,24 +59,21 @@ class Remote(NamedTuple):
     nbytes: int
 
 
-class KeyState:
-    """One key as the client sees it.
+class KeyState(msgspec.Struct, eq=False, gc=False):
+    """One key as the client sees it.  Of these there may be millions: the garbage collector does not look at them.
 
     ``refs`` counts its futures.  ``detail`` is the payload of a finished key's result if it came
     along, else a :class:`Remote`; of a failed key its :class:`ErrorInfo` or exception.  ``behind``
     is the number of the fence that the scheduler's word about this key comes after.
     """
 
-    __slots__ = ("behind", "detail", "key", "refs", "status", "type_name", "waiters")
-
-    def __init__(self, key: str, behind: int = 0) -> None:
-        self.key = key
-        self.behind = behind
-        self.refs = 1
-        self.status: Status = PENDING
-        self.type_name = ""
-        self.detail: bytes | list[Any] | Remote | ErrorInfo | BaseException | None = None
-        self.waiters: list[Waiter] | None = None
+    key: str
+    behind: int = 0
+    refs: int = 1
+    status: Status = PENDING
+    type_name: str = ""
+    detail: bytes | list[Any] | Remote | ErrorInfo | BaseException | None = None
+    waiters: list[Waiter] | None = None
 
     def __repr__(self) -> str:
         return f"<KeyState {self.key}: {self.status}, {self.refs} futures>"
@@ -145,6 +145,19 @@ class KeyTable:
         self.states[key] = state
         return state, True
 
+    def acquire_all(self, keys: Sequence[str]) -> tuple[list[KeyState], list[int] | None]:
+        """Return the states of ``keys`` for one more future each, and the places of those that the scheduler must be
+        told of, None for all.
+        """
+        states, ghosts = self.states, self._ghosts
+        if not ghosts and states.keys().isdisjoint(keys):
+            fresh = dict(zip(keys, map(KeyState, keys), strict=True))
+            if len(fresh) == len(keys):
+                states.update(fresh)
+                return list(fresh.values()), None
+        acquired = [self.acquire(key) for key in keys]
+        return [state for state, _ in acquired], [i for i, (_, new) in enumerate(acquired) if new]
+
     def release(self, states: Iterable[KeyState]) -> list[Message]:
         """Count one future less for each state given (repeatedly if need be)."""
         gone: list[str] = []
@@ -206,6 +219,9 @@ class KeyTable:
         if kind is KeyInMemory:
             self._in_memory(message)  # type: ignore[arg-type]
             return True
+        if kind is KeysInMemory:
+            self._block_in_memory(message)  # type: ignore[arg-type]
+            return True
         if not isinstance(message, KeyErred | KeyCancelled | KeyPending | KeyLost):
             return False
         state = self.states.get(message.key)
@@ -231,6 +247,22 @@ class KeyTable:
             state.detail = detail
         elif state.status == PENDING:
             state.end(FINISHED, detail)
+
+    def _block_in_memory(self, block: KeysInMemory) -> None:
+        """As many keys as came at once; what they share is made once."""
+        names, states, back = self._names, self.states, self._fences_back
+        type_name = names.setdefault(block.type_name, block.type_name)
+        workers = [names.setdefault(worker, worker) for worker in block.workers]
+        for key, nbytes, result in zip(block.keys, block.nbytes, block.results, strict=True):
+            state = states.get(key)
+            if state is None or state.behind > back:
+                continue
+            state.type_name = type_name
+            detail: Any = Remote(workers, nbytes) if result is None else result
+            if state.status == PENDING:
+                state.end(FINISHED, detail)
+            elif state.status == FINISHED:
+                state.detail = detail
 
     def _change(self, state: KeyState, message: KeyErred | KeyCancelled | KeyPending | KeyLost) -> None:
         if isinstance(message, KeyPending):

@@ -2,54 +2,98 @@
 
 from __future__ import annotations
 
-from distributed.messages import AddFunction, RunTask, StealTask
+from itertools import groupby
+from operator import attrgetter
+
+from distributed.messages import AddFunction, Message, RunBlock, RunTask, StealTask
 from distributed.scheduler.placement import addresses_of, has_room, is_closed
-from distributed.scheduler.state import RANK_BITS, State, Task, Worker
-from distributed.scheduler.states import PROCESSING
+from distributed.scheduler.state import RANK_BITS, Function, State, Task, Worker
+from distributed.scheduler.states import MEMORY, PROCESSING
 from distributed.scheduler.transitions import outbox
 
-__all__ = ["ask_back", "assign", "update_room"]
+__all__ = ["ask_back", "assign", "assign_all", "describe", "introduce", "update_room"]
 
 _ORDER = (1 << RANK_BITS) - 1
+_FUNCTION = attrgetter("function")
+_NO_KEYS: list[str] = []
 _NO_SOURCES: dict[str, list[str]] = {}
 _NO_SIZES: dict[str, int] = {}
+
+
+def introduce(state: State, function: Function, worker: Worker) -> list[Message]:
+    """Return the worker's outbox, in which it has been told of the function."""
+    box = worker.outbox or outbox(state, worker)
+    if function not in worker.functions:
+        worker.functions.add(function)
+        box.append(AddFunction(function.id, function.payload))
+    return box
 
 
 def assign(state: State, task: Task, worker: Worker) -> None:
     """Hand a task, whose dependencies are in memory, to a worker."""
     function = task.function
     assert function is not None
-    box = worker.outbox or outbox(state, worker)
-    if function not in worker.functions:
-        worker.functions.add(function)
-        box.append(AddFunction(function.id, function.payload))
+    box = introduce(state, function, worker)
     duration_s = function.duration_s
-    worker.processing[task] = duration_s
-    worker.busy_s += duration_s
+    if task not in worker.processing:
+        worker.processing[task] = duration_s
+        worker.busy_s += duration_s
     state.runs = run = state.runs + 1
     task.state = PROCESSING
     task.run = run
     task.place = worker
     if task.dependencies or task.options is not None:
-        box.append(_described(task, function.id))
+        box.append(describe(task, function.id, worker))
         if task.demand is not state.anything:
             for name, amount in task.demand.resources.items():
                 worker.free[name] -= amount
         state.changed[worker] = None
     else:
-        box.append(RunTask(task.key, run, function.id, task.args, (0, task.rank), _NO_SOURCES, _NO_SIZES))
+        box.append(RunTask(task.key, run, function.id, task.args, (0, task.rank), _NO_KEYS, _NO_SOURCES, _NO_SIZES))
+    if task.dependents is not None and len(task.dependents) == 1:
+        state.leaders.append(task)
 
 
-def _described(task: Task, function: str) -> RunTask:
-    rank, run = task.rank, task.run
+def assign_all(state: State, tasks: list[Task], worker: Worker) -> None:
+    """Hand tasks without dependencies and options, which are on the worker's books already, to the worker."""
+    if len(tasks) == 1:
+        assign(state, tasks[0], worker)
+        return
+    for function, block in groupby(tasks, _FUNCTION):
+        box = introduce(state, function, worker)
+        first = run = state.runs + 1
+        keys, args, ranks = [], [], []
+        for task in block:
+            task.state = PROCESSING
+            task.run = run
+            task.place = worker
+            run += 1
+            keys.append(task.key)
+            args.append(task.args)
+            ranks.append(task.rank)
+            if task.dependents is not None and len(task.dependents) == 1:
+                state.leaders.append(task)
+        state.runs = run - 1
+        box.append(RunBlock(function.id, first, keys, args, ranks))
+
+
+def describe(task: Task, function: str, worker: Worker) -> RunTask:
+    """Return the order to run a task, its run and state set, with where to get what the worker does not have."""
+    rank, run, data, coming = task.rank, task.run, worker.data, worker.coming
+    absent = [dependency for dependency in task.dependencies if dependency not in data and dependency.state == MEMORY]
+    if absent:
+        # Where a thing lies is told once for all tasks of a worker that need it, unless its holders change meanwhile.
+        absent = [dependency for dependency in absent if coming.get(dependency) is not dependency.holders]
+        coming.update([(dependency, dependency.holders) for dependency in absent])
     return RunTask(
         task.key,
         run,
         function,
         task.args,
         (rank >> RANK_BITS, rank & _ORDER),
-        {dependency.key: addresses_of(dependency.holders, run) for dependency in task.dependencies},
-        {dependency.key: dependency.nbytes for dependency in task.dependencies},
+        [dependency.key for dependency in task.dependencies],
+        {dependency.key: addresses_of(dependency.holders, run) for dependency in absent} if absent else _NO_SOURCES,
+        {dependency.key: dependency.nbytes for dependency in absent} if absent else _NO_SIZES,
         task.demand.resources or None,
     )
 
@@ -83,6 +127,7 @@ def ask_back(state: State, task: Task, thief: Worker | None) -> None:
     assert victim is not None
     state.stealing[task] = thief
     victim.asked += 1
+    victim.coming.clear()  # when it gives the task back it does not fetch for it any more
     if thief is not None:
         thief.robbing += 1
     outbox(state, victim).append(StealTask(task.key, task.run))

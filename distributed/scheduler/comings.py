@@ -6,7 +6,7 @@ was at ``allowed_failures`` workers when they died is not tried again.
 
 from __future__ import annotations
 
-from distributed.messages import TaskFinished
+from distributed.messages import KeyInMemory
 from distributed.scheduler.copies import copy_arrived, target_gone
 from distributed.scheduler.events import WorkerJoined, WorkerLeft
 from distributed.scheduler.failures import killed_error
@@ -17,6 +17,7 @@ from distributed.scheduler.transitions import (
     complete,
     drop,
     fail,
+    notify,
     reconsider,
     recover,
     relax,
@@ -58,8 +59,8 @@ def _take_back(state: State, task: Task, worker: Worker, nbytes: int) -> bool:
     elif is_active(task.state):
         stop(state, task)
         relax(state, task)
-        message = TaskFinished(task.key, 0, nbytes, 0.0, task.type_name)
-        complete(state, task, worker, message)
+        complete(state, task, worker, task.type_name, nbytes)
+        notify(state, task, KeyInMemory(task.key, task.type_name, task.nbytes, worker.addresses))
     elif task.function is None and task.state in (ERRED, RELEASED) and task.wanters:
         restore(state, task, worker, max(0, nbytes))
     else:
@@ -91,7 +92,10 @@ def leave(state: State, event: WorkerLeft) -> None:
 
 
 def _take_tasks(state: State, worker: Worker, death: Death | None) -> None:
-    for task in list(worker.processing):
+    # Who follows comes first, as long as its leader is there: a line is taken apart from its ends.
+    for task in (*worker.ahead, *worker.processing):
+        if task.place is not worker:
+            continue  # it failed with one that came before
         unassign(state, task)
         if death is None:
             reconsider(state, task)

@@ -302,7 +302,7 @@ class Scheduler(Control):
             while True:
                 batch = await connection.read()
                 # Requests are answered in their own time, but only after what was sent before them is done.
-                if any(isinstance(message, Request) for message in batch):
+                if Request in map(type, batch):
                     self._handle_mixed(client, connection, batch)
                 else:
                     self.handle(ClientMessages(client, batch))

@@ -8,9 +8,10 @@ a backlog gets some of it (``stealing.py``).
 
 from __future__ import annotations
 
-from distributed.scheduler.assign import assign, update_room
+from distributed.scheduler.ahead import send_followers
+from distributed.scheduler.assign import assign, assign_all, update_room
 from distributed.scheduler.placement import choose, has_room
-from distributed.scheduler.state import Demand, State, Worker
+from distributed.scheduler.state import Demand, State, Task, Worker
 from distributed.scheduler.stealing import rob
 from distributed.scheduler.suspects import place_suspects
 
@@ -38,6 +39,8 @@ def dispatch(state: State) -> None:
         _serve_pending(state, changed, before_others=False)
     if state.rich and state.idle:
         _relieve(state)
+    if state.leaders:
+        send_followers(state)
     for worker in state.changed:
         update_room(state, worker)
     state.changed.clear()
@@ -92,6 +95,7 @@ def _feed(state: State, worker: Worker, count: int) -> None:
     queue, processing, most = state.anything.queue, worker.processing, state.prefetch_tasks
     nthreads, limit_s = worker.nthreads, worker.limit_s
     state.changed[worker] = None
+    block: list[Task] = []
     while count > 0 and queue.live:
         held = len(processing)
         if held > nthreads and (worker.busy_s >= limit_s or held >= most):
@@ -100,8 +104,16 @@ def _feed(state: State, worker: Worker, count: int) -> None:
         task = queue.pop()
         if task.dependencies:
             assign(state, task, choose(state, task, worker))
-        else:
+        elif task.options is not None:
             assign(state, task, worker)
+        else:
+            # On the books at once, because they tell if there is room; on its way with the others.
+            assert task.function is not None
+            processing[task] = duration_s = task.function.duration_s
+            worker.busy_s += duration_s
+            block.append(task)
+    if block:
+        assign_all(state, block, worker)
 
 
 # -- tasks that only some workers can run -----------------------------------------------------------------------

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 
-from distributed.messages import KeyCancelled, SubmitTasks, TaskOptions, TaskSpec
+from distributed.messages import KeyCancelled, Payload, SubmitBlock, SubmitTasks, TaskOptions, TaskSpec
 from distributed.scheduler.state import RANK_BITS, Client, Demand, Function, State, Task
-from distributed.scheduler.states import ERRED, MEMORY, QUEUED, RELEASED
+from distributed.scheduler.states import MEMORY, QUEUED, RELEASED
 from distributed.scheduler.transitions import activate, outbox, report
 
-__all__ = ["refuse", "submit", "want"]
+__all__ = ["refuse", "submit", "submit_block", "want"]
 
 _ORDER = (1 << RANK_BITS) - 1
 _LARGEST_PRIORITY = 1_000_000
@@ -36,7 +36,7 @@ def want(state: State, client: Client, task: Task) -> None:
 
 def submit(state: State, client: Client, message: SubmitTasks) -> None:
     """Take new tasks; a key that is known already is only wanted."""
-    _learn(state, client, message)
+    _learn(state, client, message.functions)
     tasks, functions, anything = state.tasks, state.functions, state.anything
     fresh: list[Task] = []
     late: dict[str, TaskSpec] = {}
@@ -47,7 +47,7 @@ def submit(state: State, client: Client, message: SubmitTasks) -> None:
             want(state, client, known)
         elif spec.dependencies or spec.options is not None:
             _queue(state, client, fresh)  # what came before stays before
-            if all(dependency in tasks for dependency in spec.dependencies):
+            if all(map(tasks.__contains__, spec.dependencies)):
                 _create(state, client, spec)
             else:
                 late.setdefault(key, spec)
@@ -59,10 +59,35 @@ def submit(state: State, client: Client, message: SubmitTasks) -> None:
             tasks[key] = task
             fresh.append(task)
         else:
-            refuse(state, client, key, _unknown_function(spec))
+            refuse(state, client, key, _unknown_function(spec.function))
     _queue(state, client, fresh)
     if late:
         _create_late(state, client, late)
+
+
+def submit_block(state: State, client: Client, message: SubmitBlock) -> None:
+    """Take new tasks of one function that can run at once; a key that is known already is only wanted."""
+    _learn(state, client, message.functions)
+    function = state.functions.get(message.function)
+    if function is None:
+        for key in message.keys:
+            refuse(state, client, key, _unknown_function(message.function))
+        return
+    # The hottest loop of submission: what the tasks share is looked up once, what can be counted is counted after it.
+    tasks, anything, only, serial = state.tasks, state.anything, client.only, state.serial
+    fresh: list[Task] = []
+    add = fresh.append
+    for key, args in zip(message.keys, message.args, strict=True):
+        known = tasks.get(key)
+        if known is None:
+            serial += 1
+            tasks[key] = task = Task(key, function, args, None, anything, serial, QUEUED, wanters=only)
+            add(task)
+        else:
+            want(state, client, known)
+    state.serial = serial
+    function.references += len(fresh)
+    _queue(state, client, fresh)
 
 
 def _queue(state: State, client: Client, fresh: list[Task]) -> None:
@@ -72,8 +97,8 @@ def _queue(state: State, client: Client, fresh: list[Task]) -> None:
         fresh.clear()
 
 
-def _learn(state: State, client: Client, message: SubmitTasks) -> None:
-    for function_id, payload in message.functions.items():
+def _learn(state: State, client: Client, functions: dict[str, Payload]) -> None:
+    for function_id, payload in functions.items():
         function = state.functions.get(function_id)
         if function is None:
             function = state.functions[function_id] = Function(function_id, payload)
@@ -82,30 +107,36 @@ def _learn(state: State, client: Client, message: SubmitTasks) -> None:
             function.references += 1
 
 
-def _unknown_function(spec: TaskSpec) -> str:
-    return f"its function {spec.function} was never sent; submit the task again from a new client"
+def _unknown_function(function: str) -> str:
+    return f"its function {function} was never sent; submit the task again from a new client"
 
 
 def _create(state: State, client: Client, spec: TaskSpec) -> None:
     """Add a task whose dependencies are all known."""
     function = state.functions.get(spec.function)
     if function is None:
-        refuse(state, client, spec.key, _unknown_function(spec))
+        refuse(state, client, spec.key, _unknown_function(spec.function))
         return
     try:
         demand = _demand(state, spec.options)
     except ValueError as error:
         refuse(state, client, spec.key, str(error))
         return
-    dependencies = tuple([state.tasks[key] for key in dict.fromkeys(spec.dependencies)])
+    dependencies = tuple(map(state.tasks.__getitem__, dict.fromkeys(spec.dependencies)))
     options = spec.options
-    rank = _rank(state, dependencies, options)
-    task = Task(spec.key, function, spec.args, options, demand, rank)
+    task = Task(spec.key, function, spec.args, options, demand, 0)
     task.dependencies = dependencies
+    # An all-to-all goes through here once per edge: one look at each dependency for the links and the rank.
+    last = 0
     for dependency in dependencies:
-        if dependency.dependents is None:
-            dependency.dependents = {}
-        dependency.dependents[task] = None
+        dependents = dependency.dependents
+        if dependents is None:
+            dependency.dependents = {task: None}
+        else:
+            dependents[task] = None
+        if dependency.state < MEMORY and (place := dependency.rank & _ORDER) > last:
+            last = place
+    task.rank = _rank(state, last, options)
     function.references += 1
     if demand is not state.anything:
         demand.tasks += 1
@@ -115,16 +146,14 @@ def _create(state: State, client: Client, spec: TaskSpec) -> None:
     activate(state, task)
 
 
-def _rank(state: State, dependencies: tuple[Task, ...], options: TaskOptions | None) -> int:
+def _rank(state: State, last: int, options: TaskOptions | None) -> int:
     """Where the task stands in line.
 
-    It takes the place of the last of its unfinished dependencies, so that what is begun is finished, and
-    released, before more is begun: depth first.
+    It takes the place of the last of its unfinished dependencies, ``last``, 0 if there is none, so that what is begun
+    is finished, and released, before more is begun: depth first.
     """
     state.serial = order = state.serial + 1
-    unfinished = [task.rank & _ORDER for task in dependencies if task.state not in (MEMORY, ERRED)]
-    if unfinished:
-        order = max(unfinished)
+    order = last or order
     if options is None or not options.priority:
         return order
     priority = max(-_LARGEST_PRIORITY, min(_LARGEST_PRIORITY, options.priority))

@@ -7,6 +7,7 @@ from collections import Counter
 from distributed.scheduler.placement import has_room, is_closed
 from distributed.scheduler.state import Demand, Peer, State, Task, Worker
 from distributed.scheduler.states import (
+    AHEAD,
     ERRED,
     FORGOTTEN,
     MEMORY,
@@ -40,7 +41,7 @@ def validate(state: State) -> None:
 
 
 def _check_nothing_left_over(state: State) -> None:
-    lists = ("changed", "touched", "restless", "unneeded", "speaking", "dropping", "answers", "orphans")
+    lists = ("changed", "touched", "restless", "unneeded", "speaking", "dropping", "answers", "orphans", "leaders")
     for name in lists:
         assert not getattr(state, name), f"{name} is not empty after the event"
     peers: list[Peer] = [*state.workers.values(), *state.clients.values()]
@@ -54,8 +55,8 @@ def _check_task(state: State, task: Task) -> None:
     needed = bool(task.wanters or task.needs)
     assert needed or task.dependents, f"{task} is of no use to anybody"
     assert (kind == MEMORY) == bool(task.holders), f"{task} at {task.holders}"
-    assert (kind == PROCESSING) == (task.place is not None), f"{task} at {task.place}"
-    assert (kind == PROCESSING) == (task.run != 0), f"{task} has run {task.run}"
+    assert (kind in (PROCESSING, AHEAD)) == (task.place is not None), f"{task} at {task.place}"
+    assert (kind in (PROCESSING, AHEAD)) == (task.run != 0), f"{task} has run {task.run}"
     if is_active(kind) or kind == MEMORY:
         assert needed, f"{task} is kept for nobody"
     elif kind == RELEASED:
@@ -85,6 +86,14 @@ def _check_links(state: State, task: Task) -> None:
         absent += dependency.state != MEMORY
     if task.state == WAITING:
         assert task.missing == absent > 0, f"{task} waits for {task.missing}, really {absent}"
+    elif task.state == AHEAD:
+        assert task.missing == absent == 1, f"{task} was sent ahead and waits for {absent}"
+        (leader,) = [dependency for dependency in task.dependencies if dependency.state != MEMORY]
+        assert leader.place is task.place, f"{task} waits where {leader} is not"
+        assert leader.trouble is None, f"{task} follows the suspect {leader}"
+        assert task.trouble is None, f"the suspect {task} was sent ahead"
+        followers = [other for other in leader.dependents or () if other.state == AHEAD]
+        assert followers == [task], f"{leader} is followed by {followers}"
     else:
         assert task.missing == 0, f"{task} waits for {task.missing}"
     if task.state in (QUEUED, SUSPECT):
@@ -113,6 +122,14 @@ def _check_worker(state: State, worker: Worker) -> None:
         assert task.function in worker.functions, f"{worker} was not sent the function of {task}"
         assert worker in task.demand.eligible, f"{worker} may not run {task}"
         used.update(task.demand.resources)
+    assert worker.processing or not worker.coming, f"{worker} fetches for nobody"
+    for task in worker.ahead:
+        assert task.place is worker, f"{task} is not at {worker}"
+        assert task.state == AHEAD
+        assert state.tasks.get(task.key) is task, f"{worker} has {task}, which is forgotten"
+        assert task.function in worker.functions, f"{worker} was not sent the function of {task}"
+        assert worker in task.demand.eligible, f"{worker} may not run {task}"
+        assert not task.demand.resources, f"{task} was sent ahead and asks for resources"
     assert abs(worker.busy_s - sum(worker.processing.values())) < 1e-6, f"busy_s of {worker}"
     for name, amount in worker.resources.items():
         assert abs(worker.free[name] + used[name] - amount) < 1e-6, f"{name} of {worker}"
@@ -179,6 +196,7 @@ def _check_suspects(state: State) -> None:
         if worker.alone is not None:
             assert list(worker.processing) == [worker.alone], f"{worker.alone} is not alone"
             assert worker in state.reserved, f"{worker} is not reserved for {worker.alone}"
+            assert not worker.ahead, f"{worker.alone} is not alone"
         for task in worker.processing:
             if task.trouble is not None and task.trouble.deaths:
                 assert worker.alone is task, f"the suspect {task} has company"

@@ -12,6 +12,7 @@ from distributed.messages import (
     Message,
     ReleaseKeys,
     RetryKeys,
+    SubmitBlock,
     SubmitTasks,
     WantKeys,
 )
@@ -25,6 +26,7 @@ __all__ = ["SchedulerMachine"]
 
 _WISHES: dict[type, Callable[[State, Client, Any], None]] = {
     SubmitTasks: graph.submit,
+    SubmitBlock: graph.submit_block,
     WantKeys: wishes.want_keys,
     ReleaseKeys: wishes.release,
     CancelKeys: wishes.cancel,

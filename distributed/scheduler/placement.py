@@ -27,7 +27,7 @@ SHORTEST_S = 1e-5
 """No task takes less, what it costs to start it counted in."""
 MOST_HOLDERS = 8
 """Of data that is on many workers so many are looked at, and named to others."""
-MOST_DEPENDENCIES = 32
+MOST_DEPENDENCIES = 16
 """Of many dependencies so many, evenly taken, stand for all."""
 
 

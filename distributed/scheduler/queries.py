@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from distributed.scheduler.placement import is_closed
 from distributed.scheduler.state import Demand, State, Task
 from distributed.scheduler.states import (
+    AHEAD,
     ERRED,
     MEMORY,
     PROCESSING,
@@ -57,7 +58,8 @@ def nbytes(state: State, keys: Iterable[str] | None = None) -> dict[str, int]:
 def processing(state: State, workers: Iterable[str] | None = None) -> dict[str, list[str]]:
     """Return address -> keys of the tasks handed to that worker and not ended."""
     chosen = state.workers if workers is None else [a for a in workers if a in state.workers]
-    return {address: [task.key for task in state.workers[address].processing] for address in chosen}
+    handed = {address: (*state.workers[address].processing, *state.workers[address].ahead) for address in chosen}
+    return {address: [task.key for task in tasks] for address, tasks in handed.items()}
 
 
 def counts(state: State) -> dict[str, int]:
@@ -81,6 +83,8 @@ def why(state: State, key: str) -> str:
         return f"{key} is released: nobody needs its result now"
     if task.state == PROCESSING:
         return _why_processing(task)
+    if task.state == AHEAD:
+        return _why_ahead(task)
     if task.state in (QUEUED, SUSPECT):
         return f"{key} {_why_queued(state, task)}"
     waiting = [dep for dep in task.dependencies if dep.state != MEMORY]
@@ -105,10 +109,20 @@ def _why_failed(task: Task) -> str:
     return f"{task.key} failed with {name}: {trouble.error.message}"
 
 
-def _why_processing(task: Task) -> str:
+def _place(task: Task) -> str:
     worker = task.place
     assert worker is not None
-    place = worker.name if worker.name == worker.address else f"{worker.name} ({worker.address})"
+    return worker.name if worker.name == worker.address else f"{worker.name} ({worker.address})"
+
+
+def _why_ahead(task: Task) -> str:
+    leader = next(dependency for dependency in task.dependencies if dependency.state != MEMORY)
+    return f"{task.key} was sent ahead to {_place(task)}, where it starts when {leader.key} has ended"
+
+
+def _why_processing(task: Task) -> str:
+    worker, place = task.place, _place(task)
+    assert worker is not None
     ahead = list(worker.processing).index(task)
     if ahead < worker.nthreads and not worker.paused:
         return f"{task.key} was handed to {place}, which can run it now"

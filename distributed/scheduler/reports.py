@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from distributed.messages import (
+    BlockFinished,
     CancelTask,
     DataAdded,
     DataDropped,
     FetchFailed,
     Goodbye,
     Heartbeat,
+    KeyInMemory,
+    KeysInMemory,
     Message,
     TaskErred,
     TaskFinished,
@@ -25,11 +30,12 @@ from distributed.scheduler.assign import assign
 from distributed.scheduler.copies import accuse, copy_arrived, copy_failed
 from distributed.scheduler.failures import unreachable_error
 from distributed.scheduler.placement import SHORTEST_S
-from distributed.scheduler.state import Function, State, Task, Worker
-from distributed.scheduler.states import MEMORY, WAITING
+from distributed.scheduler.state import Client, Function, State, Task, Worker
+from distributed.scheduler.states import MEMORY, PROCESSING, WAITING
 from distributed.scheduler.stealing import may_receive
 from distributed.scheduler.transitions import (
     add_copy,
+    call_followers_back,
     complete,
     drop,
     fail,
@@ -53,18 +59,9 @@ LONGEST_S = 1e7
 
 
 def take_reports(state: State, worker: Worker, messages: Sequence[Message]) -> None:
-    """Take a batch from a worker; runs of finished tasks go together."""
-    finished: list[TaskFinished] = []
+    """Take a batch from a worker."""
     for message in messages:
-        if type(message) is TaskFinished:
-            finished.append(message)
-            continue
-        if finished:
-            _finished(state, worker, finished)
-            finished = []
         _HANDLERS[type(message)](state, worker, message)
-    if finished:
-        _finished(state, worker, finished)
 
 
 # -- ends of tasks ----------------------------------------------------------------------------------------------
@@ -78,35 +75,74 @@ def _current(state: State, worker: Worker, key: str, run: int) -> Task | None:
     return task
 
 
-def _finished(state: State, worker: Worker, messages: list[TaskFinished]) -> None:
-    """Take results in bulk: this is the scheduler's hottest path, so it is one plain loop."""
+def _finished(state: State, worker: Worker, message: TaskFinished) -> None:
+    """One result: a block of one."""
+    key, run, nbytes, duration_s, type_name, result = msgspec.structs.astuple(message)
+    _block_finished(state, worker, BlockFinished(type_name, duration_s, [key], [run], [nbytes], [result]))
+
+
+def _block_finished(state: State, worker: Worker, message: BlockFinished) -> None:
+    """Take results in bulk: this is the scheduler's hottest path, so it is one plain loop.
+
+    Tasks of one function make up most blocks, and one client most of who wants them: what these have in common is
+    done when they change, not per task.
+    """
     state.changed[worker] = None
     tasks, processing, anything = state.tasks, worker.processing, state.anything
+    mean_s = message.duration_s / max(1, len(message.keys))
     function: Function | None = None
-    count, total_s = 0, 0.0
-    for message in messages:
-        task = tasks.get(message.key)
-        if task is None or task.run != message.run or task.place is not worker:
-            _stale(state, worker, message)
+    count = 0
+    type_name = message.type_name
+    told = KeysInMemory(type_name, worker.addresses, [], [], [])
+    wanters: tuple[Client, ...] = ()
+    for key, run, nbytes, result in zip(message.keys, message.runs, message.nbytes, message.results, strict=True):
+        task = tasks.get(key)
+        if task is None or task.run != run or task.place is not worker:
+            _stale(state, worker, key, run)
             continue
         if task.function is not function:
             if function is not None:
-                _learn_duration(function, count, total_s)
-            function, count, total_s = task.function, 0, 0.0
+                _learn_duration(function, count, count * mean_s)
+            function, count = task.function, 0
+            assert function is not None
+            if function.type_name == type_name:
+                type_name = function.type_name  # one string for all of them
+            else:
+                function.type_name = type_name
         count += 1
-        total_s += message.duration_s
-        if task.trouble is not None or state.stealing or task.demand is not anything:
+        if task.trouble is not None or state.stealing or task.demand is not anything or task.state != PROCESSING:
             unassign(state, task)
         else:
             # What unassign would do, without what this task does not have.
             worker.busy_s -= processing.pop(task)
             task.place = None
             task.run = 0
-        complete(state, task, worker, message)
+        complete(state, task, worker, type_name, nbytes)
+        if task.wanters:
+            if task.wanters is not wanters:
+                _tell(state, wanters, told)
+                wanters, told = task.wanters, KeysInMemory(type_name, worker.addresses, [], [], [])
+            told.keys.append(key)
+            told.nbytes.append(task.nbytes)
+            told.results.append(result)
         if task.dependencies:
             relax(state, task)
+    _tell(state, wanters, told)
     if function is not None:
-        _learn_duration(function, count, total_s)
+        _learn_duration(function, count, count * mean_s)
+    if not processing:
+        worker.coming.clear()
+
+
+def _tell(state: State, wanters: tuple[Client, ...], block: KeysInMemory) -> None:
+    """Tell clients of results, of one as of one."""
+    if not block.keys:
+        return
+    told: Message = block
+    if len(block.keys) == 1:
+        told = KeyInMemory(block.keys[0], block.type_name, block.nbytes[0], block.workers, block.results[0])
+    for client in wanters:
+        outbox(state, client).append(told)
 
 
 def _learn_duration(function: Function, count: int, total_s: float) -> None:
@@ -118,11 +154,11 @@ def _learn_duration(function: Function, count: int, total_s: float) -> None:
     function.samples += count
 
 
-def _stale(state: State, worker: Worker, message: TaskFinished) -> None:
+def _stale(state: State, worker: Worker, key: str, run: int) -> None:
     """A result that nobody waits for, unless it is one that we know: the worker should not keep it."""
-    task = state.tasks.get(message.key)
+    task = state.tasks.get(key)
     if task is None or (task not in worker.data and task.place is not worker):
-        outbox(state, worker).append(CancelTask(message.key, message.run))
+        outbox(state, worker).append(CancelTask(key, run))
 
 
 def _erred(state: State, worker: Worker, message: TaskErred) -> None:
@@ -130,6 +166,7 @@ def _erred(state: State, worker: Worker, message: TaskErred) -> None:
     if task is None:
         return
     unassign(state, task)
+    call_followers_back(state, task)
     trouble = trouble_of(task)
     trouble.deaths = ()  # whoever raises has not killed
     if trouble.retries is None:
@@ -148,6 +185,7 @@ def _returned(state: State, worker: Worker, message: TaskReturned) -> None:
         return
     thief = state.stealing.get(task)
     unassign(state, task)
+    call_followers_back(state, task)
     ready = all(dependency.state == MEMORY for dependency in task.dependencies)
     suspected = task.trouble is not None and task.trouble.deaths
     if thief is not None and ready and not suspected and may_receive(state, thief, task):
@@ -162,6 +200,7 @@ def _missing(state: State, worker: Worker, message: TaskMissingData) -> None:
     if task is None:
         return
     unassign(state, task)
+    call_followers_back(state, task)
     trouble = trouble_of(task)
     trouble.missed += 1
     gone = accuse(state, message.missing, worker)
@@ -243,6 +282,8 @@ def _goodbye(state: State, worker: Worker, _message: Goodbye) -> None:
 
 
 _HANDLERS: dict[type, Callable[[State, Worker, Any], None]] = {
+    BlockFinished: _block_finished,
+    TaskFinished: _finished,
     TaskErred: _erred,
     TaskReturned: _returned,
     TaskMissingData: _missing,
@@ -253,5 +294,5 @@ _HANDLERS: dict[type, Callable[[State, Worker, Any], None]] = {
     Goodbye: _goodbye,
 }
 
-ALLOWED: frozenset[type] = frozenset({*_HANDLERS, TaskFinished})
+ALLOWED: frozenset[type] = frozenset(_HANDLERS)
 """What a worker may send."""

@@ -84,7 +84,7 @@ class Task(msgspec.Struct, eq=False, gc=False):
     """One task, or scattered data: then ``function`` is None and it cannot be computed again.
 
     ``run``: number of the current run, 0 if none; ``place``: the worker that has it; ``missing``: while it
-    waits, how many dependencies are not in memory; ``needs``: how many of its dependents are active.
+    waits or is sent ahead, how many dependencies are not in memory; ``needs``: how many of its dependents are active.
     """
 
     key: str
@@ -167,7 +167,9 @@ class Worker:
     """One registered worker.
 
     ``names``: what restrictions may call it; ``data``: results held there; ``processing``: tasks it was handed,
-    each with the seconds it is thought to take; ``busy_s``: their sum; ``free``: resources not in use;
+    each with the seconds it is thought to take; ``busy_s``: their sum; ``ahead``: tasks that follow one of these, which
+    count as work only when they can start (``ahead.py``); ``coming``: what it was told to fetch for a task and has
+    not yet, with the holders that it was told of; ``free``: resources not in use;
     ``alone``: the suspect that has the worker for itself; ``asked``: how many of its tasks are being stolen;
     ``only``, ``addresses``: itself alone, shared by many tasks and messages.
     """
@@ -175,9 +177,11 @@ class Worker:
     __slots__ = (
         "address",
         "addresses",
+        "ahead",
         "alone",
         "asked",
         "busy_s",
+        "coming",
         "data",
         "drops",
         "executing",
@@ -217,6 +221,8 @@ class Worker:
         self.nbytes = 0
         self.processing: dict[Task, float] = {}
         self.busy_s = 0.0
+        self.ahead: dict[Task, None] = {}
+        self.coming: dict[Task, tuple[Worker, ...]] = {}
         self.functions: set[Function] = set()
         self.paused = False
         self.executing = 0
@@ -316,6 +322,8 @@ class State:
         self.changed: dict[Worker, None] = {}
         self.touched: dict[Demand, None] = {}
         self.restless: list[Worker] = []
+        self.leaders: list[Task] = []
+        """Tasks at workers that others could follow there."""
         self.unneeded: list[Task] = []
         self.speaking: list[Peer] = []
         self.dropping: list[Worker] = []

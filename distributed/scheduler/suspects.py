@@ -10,6 +10,7 @@ from __future__ import annotations
 from distributed.scheduler.assign import ask_back, assign, update_room
 from distributed.scheduler.placement import is_closed
 from distributed.scheduler.state import Demand, State, Worker
+from distributed.scheduler.transitions import call_back
 
 __all__ = ["place_suspects"]
 
@@ -75,6 +76,9 @@ def _reserve(state: State, limit: int) -> None:
 def _empty(state: State, worker: Worker) -> None:
     """Send the worker nothing more, and ask back what it cannot have started."""
     state.reserved[worker] = None
+    for task in list(worker.ahead):
+        if task.place is worker:
+            call_back(state, task)
     for task in list(worker.processing)[worker.nthreads :]:
         if task not in state.stealing:
             ask_back(state, task, None)

@@ -21,11 +21,11 @@ from distributed.messages import (
     KeyLost,
     KeyPending,
     Message,
-    TaskFinished,
 )
 from distributed.scheduler.failures import lost_error
 from distributed.scheduler.state import Demand, Function, Peer, State, Task, Trouble, Worker
 from distributed.scheduler.states import (
+    AHEAD,
     ERRED,
     FORGOTTEN,
     MEMORY,
@@ -40,13 +40,17 @@ from distributed.scheduler.states import (
 __all__ = [
     "activate",
     "add_copy",
+    "call_back",
+    "call_followers_back",
     "complete",
     "drop",
     "enqueue",
     "fail",
     "flush_drops",
+    "forget",
     "forget_function",
     "forget_steal",
+    "leave_holders",
     "notify",
     "outbox",
     "reconsider",
@@ -133,16 +137,22 @@ def activate(state: State, task: Task) -> None:
             continue
         task.state = WAITING
         task.missing = 0
+        missing = 0
+        last = task
         for dependency in task.dependencies:
             dependency.needs += 1
-            if dependency.state == MEMORY:
+            if (kind := dependency.state) == MEMORY:
                 continue
-            task.missing += 1
-            if dependency.state == RELEASED:
+            missing += 1
+            last = dependency
+            if kind == RELEASED:
                 stack.append(dependency)
-            elif dependency.state == ERRED:
+            elif kind == ERRED:
                 broken[dependency] = None
-        if not task.missing:
+        task.missing = missing
+        if missing == 1 and (last.state == PROCESSING or last.state == AHEAD):
+            state.leaders.append(last)
+        if not missing:
             enqueue(state, task)
     for task in broken:
         if task.state == ERRED:
@@ -159,16 +169,8 @@ def reconsider(state: State, task: Task) -> None:
         enqueue(state, task)
 
 
-def complete(state: State, task: Task, worker: Worker, message: TaskFinished) -> None:
-    """The task, not assigned any more, has its result at ``worker``."""
-    function = task.function
-    assert function is not None
-    type_name = message.type_name
-    if type_name == function.type_name:
-        type_name = function.type_name  # one string for all of them
-    else:
-        function.type_name = type_name
-    nbytes = message.nbytes
+def complete(state: State, task: Task, worker: Worker, type_name: str, nbytes: int) -> None:
+    """The task, not assigned any more, has its result at ``worker``; to tell its wanters is for the caller."""
     if nbytes < 0:
         nbytes = 0
     task.state = MEMORY
@@ -179,26 +181,41 @@ def complete(state: State, task: Task, worker: Worker, message: TaskFinished) ->
     task.holders = worker.only
     worker.data[task] = None
     worker.nbytes += nbytes
-    if task.wanters:
-        told = KeyInMemory(task.key, type_name, nbytes, worker.addresses, message.result)
-        for client in task.wanters:
-            (client.outbox or outbox(state, client)).append(told)
     if task.dependents:
         for dependent in task.dependents:
             if dependent.state == WAITING:
                 dependent.missing -= 1
                 if not dependent.missing:
                     enqueue(state, dependent)
+            elif dependent.state == AHEAD:
+                _start(state, dependent, worker)
+
+
+def _start(state: State, task: Task, worker: Worker) -> None:
+    """What a task that was sent ahead waited for is there: it counts as work from now on."""
+    assert task.function is not None
+    del worker.ahead[task]
+    duration_s = task.function.duration_s
+    worker.processing[task] = duration_s
+    worker.busy_s += duration_s
+    task.state = PROCESSING
+    task.missing = 0
+    if task.dependents:
+        state.leaders.append(task)
 
 
 # -- out of the active states -----------------------------------------------------------------------------------
 
 
 def unassign(state: State, task: Task) -> None:
-    """Take a processing task off its worker's books; its new state is for the caller to set."""
+    """Take a task that was handed out off its worker's books; its new state is for the caller to set."""
     worker = task.place
     assert worker is not None
-    worker.busy_s -= worker.processing.pop(task)
+    worker.coming.clear()  # what it was to fetch for this task it may not fetch now
+    if task in worker.ahead:
+        del worker.ahead[task]
+    else:
+        worker.busy_s -= worker.processing.pop(task)
     task.place = None
     task.run = 0
     for name, amount in task.demand.resources.items():
@@ -226,15 +243,38 @@ def forget_steal(state: State, task: Task, victim: Worker) -> Worker | None:
 
 def stop(state: State, task: Task) -> None:
     """Take an active task out of its queue or off its worker, which is told; it is released."""
+    if task.state == PROCESSING or task.state == AHEAD:
+        call_back(state, task)
     former, task.state, task.missing = task.state, RELEASED, 0
     if former == QUEUED:
         task.demand.queue.discard()
     elif former == SUSPECT:
         task.demand.suspects.discard()
-    elif former == PROCESSING:
-        assert task.place is not None
-        outbox(state, task.place).append(CancelTask(task.key, task.run))
-        unassign(state, task)
+
+
+def call_back(state: State, task: Task) -> None:
+    """Tell the worker to drop the task, and call back what follows it there; it waits for whatever comes next."""
+    assert task.place is not None
+    outbox(state, task.place).append(CancelTask(task.key, task.run))
+    unassign(state, task)
+    task.state = WAITING
+    call_followers_back(state, task)
+
+
+def call_followers_back(state: State, task: Task) -> None:
+    """The task will not end at the worker that had it: what was sent ahead to start there after it waits here again.
+
+    Each follower is followed by one at most, but such a line can be long.
+    """
+    leader: Task | None = task
+    while leader is not None:
+        followers = [dependent for dependent in leader.dependents or () if dependent.state == AHEAD]
+        leader = followers[0] if followers else None
+        if leader is not None:
+            assert leader.place is not None
+            outbox(state, leader.place).append(CancelTask(leader.key, leader.run))
+            unassign(state, leader)
+            leader.state = WAITING
 
 
 def relax(state: State, task: Task) -> None:
@@ -295,6 +335,7 @@ def add_copy(task: Task, worker: Worker) -> None:
     if task not in worker.data:
         worker.data[task] = None
         worker.nbytes += task.nbytes
+        worker.coming.pop(task, None)
         task.holders = (*task.holders, worker)
 
 
@@ -319,6 +360,8 @@ def _leave_memory(state: State, task: Task) -> None:
     if task in state.fetching:
         state.orphans.append(task)
     for dependent in task.dependents or ():
+        if dependent.state == AHEAD:
+            call_back(state, dependent)
         if dependent.state == WAITING:
             dependent.missing += 1
         elif dependent.state in (QUEUED, SUSPECT):
@@ -366,22 +409,31 @@ def settle(state: State) -> None:
         if task.wanters or task.needs or task.state == FORGOTTEN:
             continue
         if task.state == MEMORY:
-            for worker in task.holders:
-                del worker.data[task]
-                worker.nbytes -= task.nbytes
-                drop(state, worker, task.key)
-            task.holders = ()
-            task.state = RELEASED
-            if task in state.fetching:
-                state.orphans.append(task)
+            leave_holders(state, task)
         elif is_active(task.state):
             stop(state, task)
             relax(state, task)
         if not task.dependents:
-            _forget(state, task)
+            forget(state, task)
 
 
-def _forget(state: State, task: Task) -> None:
+def leave_holders(state: State, task: Task) -> None:
+    """Nobody needs the result: its holders may drop it."""
+    for worker in task.holders:
+        del worker.data[task]
+        worker.nbytes -= task.nbytes
+        # drop(), without the call
+        if not worker.drops:
+            state.dropping.append(worker)
+        worker.drops.append(task.key)
+    task.holders = ()
+    task.state = RELEASED
+    if state.fetching and task in state.fetching:
+        state.orphans.append(task)
+
+
+def forget(state: State, task: Task) -> None:
+    """Strike a task off that nothing depends on and nobody needs."""
     del state.tasks[task.key]
     task.state = FORGOTTEN
     for dependency in task.dependencies:

@@ -21,7 +21,9 @@ from distributed.scheduler.transitions import (
     activate,
     add_copy,
     drop,
+    forget,
     forget_function,
+    leave_holders,
     notify,
     outbox,
     report,
@@ -54,10 +56,18 @@ def want_keys(state: State, client: Client, message: WantKeys) -> None:
 
 def release(state: State, client: Client, message: ReleaseKeys) -> None:
     """The client holds no future of these keys any more."""
-    tasks = state.tasks
+    tasks, only = state.tasks, client.only
     for key in message.keys:
         task = tasks.get(key)
-        if task is not None and client in task.wanters:
+        if task is None:
+            continue
+        if task.wanters is only and task.state == MEMORY and not task.dependencies and not task.dependents:
+            # Most results end so: they go at once, as ``settle`` would let them go later.
+            client.wants -= 1
+            task.wanters = ()
+            leave_holders(state, task)
+            forget(state, task)
+        elif client in task.wanters:
             _unwant(state, client, task)
 
 

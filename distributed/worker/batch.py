@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distributed.messages import Message, Payload, RunTask
+from distributed.messages import BlockFinished, Message, Payload, RunTask, TaskFinished
 from distributed.worker.actions import (
     Action,
     Drop,
@@ -57,6 +57,22 @@ class Batch:
         """Put a value into the store."""
         self.values[key] = value
         self.sizes[key] = nbytes
+
+    def finish(self, finished: list[TaskFinished]) -> None:
+        """Tell the scheduler of results of one type and function; those of several tasks go as a block."""
+        if len(finished) < 2:
+            self.messages += finished
+            return
+        self.messages.append(
+            BlockFinished(
+                finished[0].type_name,
+                sum([message.duration_s for message in finished]),
+                [message.key for message in finished],
+                [message.run for message in finished],
+                [message.nbytes for message in finished],
+                [message.result for message in finished],
+            )
+        )
 
     def actions(self) -> list[Action]:
         """Return what was gathered as actions, in order."""

@@ -18,6 +18,7 @@ cancelled or the scheduler is lost.  ``held`` are the keys in the store with the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import count
 from typing import Any
 
 from distributed.errors import RemoteProtocolError
@@ -32,6 +33,7 @@ from distributed.messages import (
     Goodbye,
     Heartbeat,
     Request,
+    RunBlock,
     RunTask,
     StealTask,
     TaskFinished,
@@ -93,6 +95,7 @@ class WorkerMachine:
         self._on_message: dict[type, Callable[[Any, Batch], None]] = {
             AddFunction: self._add_function,
             RunTask: self._run_task,
+            RunBlock: self._run_block,
             StealTask: self._steal_task,
             CancelTask: self._cancel_task,
             DropData: self._drop_data,
@@ -135,13 +138,29 @@ class WorkerMachine:
             if task.run <= known.run:
                 return  # a duplicate, or late
             self._discard(known, batch)
-        missing = [key for key in task.who_has if key not in self.held] if task.who_has else None
+        held = self.held
+        missing = [key for key in task.dependencies if key not in held] if task.dependencies else None
         if missing:
             self._wait(task, missing, batch)
         else:
             self._ready(task, batch)
         if known is not None and self._current(task.key) is None:
             self._left([task.key], batch)
+
+    def _run_block(self, block: RunBlock, batch: Batch) -> None:
+        """Each task is on its own from here on; only the way here was one."""
+        numbers = count(block.run)
+        columns = zip(block.keys, numbers, block.args, block.ranks, strict=False)  # the numbers do not end
+        function = block.function
+        tasks = [RunTask(key, run, function, args, (0, rank)) for key, run, args, rank in columns]
+        fresh = dict(zip(block.keys, tasks, strict=True))
+        known = (self.active, self.waiting, self.resources.blocked)
+        if self.closing or len(fresh) < len(tasks) or not all(fresh.keys().isdisjoint(keys) for keys in known):
+            for task in tasks:
+                self._run_task(task, batch)
+            return
+        self.active.update(fresh)
+        batch.execute += tasks
 
     def _current(self, key: str) -> RunTask | None:
         """The task of this key that is to run here, wherever it is."""
@@ -157,17 +176,31 @@ class WorkerMachine:
             batch.execute.append(task)
 
     def _wait(self, task: RunTask, missing: list[str], batch: Batch) -> None:
-        here = {key for key in missing if self._current(key) is not None}
-        sources = {key: self._others(task.who_has[key]) for key in missing if key not in here}
-        nowhere = [key for key, holders in sources.items() if not holders and key not in self.fetches]
-        if nowhere:
-            self._give_back(task, {key: task.who_has[key] for key in nowhere}, batch)
-            return
-        self.waiting[task.key] = _Waiting(task, set(missing))
+        """What is missing is on its way already, or is computed here before it, or is to be fetched."""
+        who_has, wants, needed_by, key_of_task = task.who_has, self.fetches.wants, self.needed_by, task.key
+        sources: dict[str, list[str]] = {}
+        nowhere: dict[str, list[str]] = {}
         for key in missing:
-            self.needed_by.setdefault(key, {})[task.key] = None
-        for key, holders in sources.items():
-            self.fetches.want(key, holders, task.nbytes.get(key))
+            holders = who_has.get(key)
+            # Most are on their way: only the first of the tasks that need a thing is told where it lies.
+            if (holders is None and key in wants) or self._current(key) is not None:
+                continue
+            if others := self._others(holders or ()):
+                sources[key] = others
+            elif key not in wants:
+                nowhere[key] = [self.address] if holders is None else holders
+        if nowhere:
+            self._give_back(task, nowhere, batch)
+            return
+        self.waiting[key_of_task] = _Waiting(task, set(missing))
+        for key in missing:
+            dependents = needed_by.get(key)
+            if dependents is None:
+                needed_by[key] = {key_of_task: None}
+            else:
+                dependents[key_of_task] = None
+        for key, others in sources.items():
+            self.fetches.want(key, others, task.nbytes.get(key))
 
     def _others(self, holders: Iterable[str]) -> list[str]:
         return [holder for holder in holders if holder != self.address]
@@ -261,7 +294,9 @@ class WorkerMachine:
     # -- from the executor -----------------------------------------------------
 
     def _executed(self, event: events.Executed, batch: Batch) -> None:
-        active, held, messages, wants = self.active, self.held, batch.messages, self.fetches.wants
+        active, held, wants = self.active, self.held, self.fetches.wants
+        finished: list[TaskFinished] = []
+        function = ""
         failed: list[str] = []
         for task, message, value in event.outcomes:
             key = task.key
@@ -269,17 +304,29 @@ class WorkerMachine:
                 self._ended_abandoned(task, batch)
                 continue
             del active[key]
-            messages.append(message)
             if type(message) is TaskFinished:
+                # A block is of one type, and of one function, whose duration is learned from it.
+                if finished and (message.type_name != finished[0].type_name or task.function != function):
+                    batch.finish(finished)
+                    finished = []
+                function = task.function
+                finished.append(message)
                 held[key] = message.nbytes
                 self.made[key] = message.run
                 batch.keep(key, value, message.nbytes)
                 if key in self.needed_by or key in self.asked or key in wants:
+                    # First that it is there, then what follows from that.
+                    batch.finish(finished)
+                    finished = []
                     self._arrived(key, batch)
             else:
+                batch.finish(finished)
+                finished = []
+                batch.messages.append(message)
                 failed.append(key)
             if task.resources:
                 self._release(task, batch)
+        batch.finish(finished)
         if failed:
             self._left(failed, batch)
 

@@ -24,7 +24,7 @@ from distributed.wire.failure import dump_error
 from distributed.wire.payload import dumps, loads, loads_call, payload_nbytes, sizeof
 from distributed.worker.context import here
 from distributed.worker.events import Outcome
-from distributed.worker.store import Store
+from distributed.worker.store import Pickled, Store
 
 __all__ = ["LARGEST_INLINE", "TaskRunner", "call", "safe_sizeof", "unpicklable"]
 
@@ -32,6 +32,7 @@ LARGEST_INLINE = 4096
 _NONE = dumps(None)
 _SIZEOF_NONE = sizeof(None)
 _NO_DATA: dict[str, Any] = {}
+_ABSENT = object()
 _PLAIN = frozenset({int, float, bool, str, bytes})
 
 
@@ -98,7 +99,7 @@ class TaskRunner:
         try:
             try:
                 function = self._functions.get(task.function) or self._load_function(task.function)
-                data = self._dependencies(task.who_has) if task.who_has else _NO_DATA
+                data = self._dependencies(task.dependencies) if task.dependencies else _NO_DATA
                 args, kwargs = self._load_arguments(task, data)
                 del data
                 return self._finished(task, call(function, args, kwargs), start)
@@ -127,23 +128,27 @@ class TaskRunner:
         self._functions[function] = loaded
         return loaded
 
-    def _dependencies(self, keys: dict[str, list[str]]) -> dict[str, Any]:
-        data = {}
+    def _dependencies(self, keys: list[str]) -> dict[str, Any]:
+        held = self._store.held
+        data: dict[str, Any] = {}
         for key in keys:
-            if key not in self._store.held:
+            value = held.get(key, _ABSENT)
+            if value is _ABSENT:
                 raise _MissingDependencyError(key)
-            try:
-                data[key] = self._store.load(key)
-            except TaskError:
-                raise
-            except Exception as error:
-                raise self._cannot_load(f"the input {key}", error) from error
+            data[key] = self._unpickled(key) if type(value) is Pickled else value
         return data
+
+    def _unpickled(self, key: str) -> Any:
+        try:
+            return self._store.load(key)
+        except TaskError:
+            raise
+        except Exception as error:
+            raise self._cannot_load(f"the input {key}", error) from error
 
     def _load_arguments(self, task: RunTask, data: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         try:
-            # Without dependencies nothing in the arguments needs looking up.
-            args, kwargs = loads_call(task.args, data) if data else loads(task.args)
+            args, kwargs = loads_call(task.args, data)
         except Exception as error:
             raise self._cannot_load("the arguments", error) from error
         return args, kwargs

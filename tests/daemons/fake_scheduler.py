@@ -25,6 +25,7 @@ from distributed.messages import (
 )
 from distributed.wire.failure import dump_error
 from distributed.wire.payload import dumps, loads, loads_call
+from tests.blocks import apart
 
 SECRET = b"s" * 32
 
@@ -60,7 +61,8 @@ class FakeScheduler(Daemon):
         try:
             while True:
                 for message in await connection.read():
-                    await self._one(connection, message)
+                    for one in apart(message):
+                        await self._one(connection, one)
         except CommError:
             pass
         finally:
@@ -101,7 +103,7 @@ class FakeScheduler(Daemon):
     def run(self, spec: TaskSpec) -> Any:
         """Compute one task and return the news of it."""
         try:
-            args, kwargs = loads_call(spec.args, self.data)
+            args, kwargs = loads_call(spec.args, {key: self.data[key] for key in spec.dependencies})
             self.data[spec.key] = self.functions[spec.function](*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - a task may raise anything
             return KeyErred(spec.key, dump_error(error, worker=self.address))

@@ -23,6 +23,7 @@ from distributed.scheduler import Scheduler
 from distributed.wire.failure import load_error
 from distributed.wire.payload import dumps, dumps_call, payload_nbytes
 from tests.aio import until
+from tests.blocks import apart
 
 SECRET = b"s" * 32
 
@@ -63,7 +64,8 @@ class Puppet(Daemon):
             self.connection.abort()
 
     def heard(self, kind):
-        return [message for message in self.said if isinstance(message, kind)]
+        said = [one for message in self.said for one in apart(message)]
+        return [message for message in said if isinstance(message, kind)]
 
     def finish(self, task, value):
         """Say that a task, as it was told, is done."""

@@ -13,6 +13,7 @@ from distributed.wire.failure import dump_error
 from distributed.wire.payload import dumps, dumps_call, loads
 from distributed.worker import Worker
 from tests.aio import until
+from tests.blocks import apart
 
 SECRET = b"w" * 32
 
@@ -82,15 +83,15 @@ class StubScheduler(Daemon):
         """Send one task; keys in its arguments are its dependencies."""
         name = f"f{next(self._functions)}"
         payload, needs = dumps_call(args, {})
-        holders = {need: (who_has or {}).get(need, []) for need in needs}
-        task = RunTask(key, next(self._runs), name, payload, (0, 0), holders, **options)
+        task = RunTask(key, next(self._runs), name, payload, (0, 0), needs, who_has or {}, **options)
         self.tell(worker, AddFunction(name, dumps(function)), task)
         return task
 
     def heard(self, worker, kind, key=None):
         return [
             message
-            for message in self.said.get(worker.address, ())
+            for said in self.said.get(worker.address, ())
+            for message in apart(said)
             if isinstance(message, kind) and key in (None, getattr(message, "key", key))
         ]
 

@@ -14,6 +14,7 @@ from distributed.messages import (
     TaskReturned,
 )
 from distributed.scheduler.state import State
+from tests.blocks import apart
 
 __all__ = ["Books"]
 
@@ -40,7 +41,7 @@ class Books:
     def say(self, address: str, messages: list[Any]) -> None:
         """The scheduler says this to a worker."""
         runs = self.runs.setdefault(address, set())
-        for message in messages:
+        for message in (one for said in messages for one in apart(said)):
             if isinstance(message, RunTask):
                 assert address not in self.paused, f"{message.key} was sent to a paused worker"
                 assert message.run > self.last.get(message.key, 0), f"{message.key}: an old run"
@@ -54,7 +55,7 @@ class Books:
     def hear(self, address: str, messages: list[Any]) -> None:
         """The scheduler hears this from a worker."""
         runs = self.runs.setdefault(address, set())
-        for message in messages:
+        for message in (one for said in messages for one in apart(said)):
             if isinstance(message, ENDS):
                 runs.discard((message.key, message.run))
             elif isinstance(message, Heartbeat):
@@ -63,6 +64,6 @@ class Books:
     def check(self, state: State) -> None:
         """The scheduler's own view is the same."""
         for worker in state.workers.values():
-            processing = {(task.key, task.run) for task in worker.processing}
+            processing = {(task.key, task.run) for task in (*worker.processing, *worker.ahead)}
             agreed = self.runs.get(worker.address, set())
             assert processing == agreed, f"{worker.address}: {processing} and {agreed} differ"

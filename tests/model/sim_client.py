@@ -16,6 +16,7 @@ from distributed.messages import (
     KeyPending,
     ReleaseKeys,
     RetryKeys,
+    SubmitBlock,
     SubmitTasks,
     TaskOptions,
     TaskSpec,
@@ -90,14 +91,16 @@ class SimClient:
     def _submit(self) -> None:
         rng, known = self.rng, self.definitions
         batch: list[TaskSpec] = []
+        is_map = rng.random() < 0.3  # tasks of one function that depend on nothing
         for _ in range(rng.choice((1, 3, 8))):
-            candidates = self._some(self._hopeful()) if rng.random() < 0.7 else []
-            candidates += [spec.key for spec in batch if rng.random() < 0.3][-2:]
-            if rng.random() < 0.02:
+            candidates = self._some(self._hopeful()) if rng.random() < 0.7 and not is_map else []
+            candidates += [spec.key for spec in batch if rng.random() < 0.3 and not is_map][-2:]
+            if rng.random() < 0.02 and not is_map:
                 candidates.append(rng.choice([*known.shared, "nobody-knows-this"]))
             args = f"v1 {self._behaviour()}".encode()
             key = known.new_key("t")
-            spec = TaskSpec(key, rng.choice("fg"), args, list(dict.fromkeys(candidates)), self._options())
+            options = None if is_map else self._options()
+            spec = TaskSpec(key, "f" if is_map else rng.choice("fg"), args, list(dict.fromkeys(candidates)), options)
             batch.append(spec)
         for spec in batch:
             known.specs[spec.key] = spec
@@ -116,7 +119,16 @@ class SimClient:
         functions = {spec.function: b"code" for spec in batch if spec.function not in self.sent}
         self.sent.update(functions)
         self._begin_to_want(*[spec.key for spec in batch])
-        self.says.append(SubmitTasks(batch, functions))
+        plain = not any(spec.dependencies or spec.options for spec in batch)
+        if plain and len({spec.function for spec in batch}) == 1 and self.rng.random() < 0.7:
+            columns = [spec.key for spec in batch], [spec.args for spec in batch]
+            self.says.append(SubmitBlock(batch[0].function, *columns, functions))
+        else:
+            self.says.append(SubmitTasks(batch, functions))
+
+    def speak(self) -> list[Any]:
+        """What it says."""
+        return self.says
 
     def _begin_to_want(self, *keys: str) -> None:
         for key in keys:

@@ -11,6 +11,7 @@ from collections import Counter
 from typing import Any
 
 from distributed.messages import (
+    BlockFinished,
     DataAdded,
     DataDropped,
     Goodbye,
@@ -27,6 +28,7 @@ from distributed.scheduler.actions import Answer, ToWorker
 from distributed.scheduler.invariants import validate
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.scheduler.states import MEMORY
+from tests.blocks import apart
 from tests.model.books import Books
 from tests.model.rude import RudeNetwork
 from tests.model.sim_client import Definitions, SimClient
@@ -42,7 +44,7 @@ WORKERS = {
     "10.0.0.2:1": ("w2", "host-b", 1, {"GPU": 1.0}),
     "10.0.0.3:1": ("w3", "host-c", 3, {}),
 }
-LATE = (TaskFinished, TaskErred, TaskReturned, TaskMissingData, DataAdded, DataDropped, Heartbeat)
+LATE = (TaskFinished, BlockFinished, TaskErred, TaskReturned, TaskMissingData, DataAdded, DataDropped, Heartbeat)
 FAILURES = 3
 
 
@@ -119,7 +121,7 @@ class SimCluster:
         if delivery.target == SCHEDULER:
             self._deliver_to_machine(delivery.source, delivery.messages)
             return
-        for message in delivery.messages:
+        for message in (one for said in delivery.messages for one in apart(said)):
             if worker := self.workers.get(delivery.target):
                 worker.hear(message)
             elif client := self.clients.get(delivery.target):
@@ -140,7 +142,7 @@ class SimCluster:
             *self.clients.items(),
         ]
         for name, peer in peers:
-            says, peer.says = peer.says, []
+            says, peer.says = peer.speak(), []
             if name in self.registered or name in self.clients:
                 self.net.send(name, SCHEDULER, *says)
 

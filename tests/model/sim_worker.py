@@ -9,8 +9,11 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
+
 from distributed.messages import (
     AddFunction,
+    BlockFinished,
     CancelTask,
     DataAdded,
     DropData,
@@ -113,17 +116,40 @@ class SimWorker:
     def _hear_FetchData(self, message: FetchData) -> None:  # noqa: N802
         self.fetches.update(message.who_has)
 
+    def speak(self) -> list[Any]:
+        """What it says; results in a row perhaps as a block."""
+        said: list[Any] = []
+        for message in self.says:
+            last = said[-1] if said else None
+            if type(message) is TaskFinished and type(last) is BlockFinished and self.rng.random() < 0.8:
+                last.duration_s += message.duration_s
+                last.keys.append(message.key)
+                last.runs.append(message.run)
+                last.nbytes.append(message.nbytes)
+                last.results.append(message.result)
+            elif type(message) is TaskFinished and self.rng.random() < 0.5:
+                key, run, nbytes, duration_s, type_name, result = msgspec.structs.astuple(message)
+                said.append(BlockFinished(type_name, duration_s, [key], [run], [nbytes], [result]))
+            else:
+                said.append(message)
+        return said
+
     # -- doing ------------------------------------------------------------------------------------------------------
 
     def is_busy(self) -> bool:
         """Whether there is anything to do without hearing more."""
-        able = self.waiting and not self.paused and len(self.running) < self.nthreads
+        able = self._startable() and not self.paused and len(self.running) < self.nthreads
         return bool(self.running or self.fetches or able)
+
+    def _startable(self) -> list[str]:
+        """Tasks that do not wait for one that is to run here before them."""
+        coming = {*self.waiting, *self.running} - self.data.keys()
+        return [key for key, task in self.waiting.items() if coming.isdisjoint(task.dependencies)]
 
     def step(self) -> None:
         """Do one thing.  Raises PoisonedError if that ended this worker."""
         choices = [self._fetch] * bool(self.fetches) + [self._finish] * 2 * bool(self.running)
-        if self.waiting and not self.paused and len(self.running) < self.nthreads:
+        if self._startable() and not self.paused and len(self.running) < self.nthreads:
             choices += [self._start] * 2
         if choices:
             self.rng.choice(choices)()
@@ -154,13 +180,15 @@ class SimWorker:
             self.says.append(FetchFailed({key: holders}))
 
     def _start(self) -> None:
-        key = min(self.waiting, key=lambda key: (self.waiting[key].priority, self.rng.random()))
+        key = min(self._startable(), key=lambda key: (self.waiting[key].priority, self.rng.random()))
         task = self.waiting[key]
-        missing = {
-            key: holders
-            for key, holders in task.who_has.items()
-            if key not in self.data and not self._get(key, holders)
-        }
+        missing = {}
+        for needed in task.dependencies:
+            # Where a thing lies is told once for all tasks that need it.
+            told = (other.who_has.get(needed) for other in (task, *self.waiting.values()))
+            holders = next(filter(None, told), [])
+            if needed not in self.data and not self._get(needed, holders):
+                missing[needed] = holders or [self.address]
         del self.waiting[key]
         if missing:
             self.says.append(TaskMissingData(key, task.run, missing))
@@ -177,11 +205,11 @@ class SimWorker:
         if behaviour == "raise" or (behaviour == "flaky" and tries % 2):
             self.says.append(TaskErred(key, task.run, ErrorInfo("ValueError", key)))
             return
-        lost = {d: holders for d, holders in task.who_has.items() if d not in self.data}
+        lost = {d: [self.address] for d in task.dependencies if d not in self.data}
         if lost:
             self.says.append(TaskMissingData(key, task.run, lost))
             return
-        self.data[key] = value_of(key, task.args, {d: self.data[d] for d in task.who_has})
+        self.data[key] = value_of(key, task.args, {d: self.data[d] for d in task.dependencies})
         self.made[key] = task.run
         inline = b"small" if self.rng.random() < 0.5 else None
         duration_s = self.rng.choice((1e-5, 1e-3, 1.0))

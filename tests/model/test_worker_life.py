@@ -20,6 +20,7 @@ from distributed.messages import (
     FetchData,
     FetchFailed,
     Goodbye,
+    RunBlock,
     RunTask,
     StealTask,
     TaskErred,
@@ -30,6 +31,7 @@ from distributed.messages import (
 from distributed.worker import events
 from distributed.worker.fetches import PEERS_AT_ONCE
 from distributed.worker.machine import WorkerMachine
+from tests.blocks import apart
 
 ME = "10.0.0.1:1"
 PEERS = [f"10.0.0.{n}:1" for n in range(2, 6)]
@@ -102,7 +104,7 @@ class World:
         self.paused = False
 
     def on_sendscheduler(self, action):
-        for message in action.messages:
+        for message in (one for said in action.messages for one in apart(said)):
             if isinstance(message, ANSWERS):
                 run = message.key, message.run
                 assert run not in self.answered, f"{run} was answered twice"
@@ -139,15 +141,20 @@ class World:
                 batch.append(self._new_message())
         # What is owed is decided in the order in which the machine reads.
         for message in batch:
-            self._note(message)
+            for one in apart(message):
+                self._note(one)
             self.happen(events.SchedulerMessages([message]))
         self.sent = (self.sent + batch)[-30:]
 
     def _new_message(self):
         key = self.random.choice(KEYS)
         kind = self.random.random()
-        if kind < 0.55:
+        if kind < 0.45:
             return self._new_task(key)
+        if kind < 0.55:
+            keys = self.random.sample(KEYS, 3)
+            self.runs += 3
+            return RunBlock("f", self.runs - 2, keys, [b""] * 3, [self.random.randrange(9) for _ in keys])
         run = self.random.choice([run for k, run in self.owed if k == key] or [self.runs])
         if kind < 0.7:
             return StealTask(key, run)
@@ -163,8 +170,9 @@ class World:
         needs = self.random.sample(others, min(len(others), self.random.choice([0, 0, 1, 3])))
         resources = {"GPU": self.random.choice([1.0, 5.0])} if self.random.random() < 0.2 else None
         priority = (self.random.randrange(3), self.runs)
-        who_has = {k: self._holders() for k in needs}
-        return RunTask(key, self.runs, "f", b"", priority, who_has, {}, resources)
+        # Those that are to be fetched; the others ought to be here, or to be computed here.
+        who_has = {k: self._holders() for k in needs if self.random.random() < 0.7}
+        return RunTask(key, self.runs, "f", b"", priority, needs, who_has, {}, resources)
 
     def _holders(self):
         return self.random.sample([ME, *PEERS], self.random.choice([0, 1, 1, 3]))
@@ -199,7 +207,7 @@ class World:
             self.happen(events.Executed([self._outcome(task) for task in ending]))
 
     def _outcome(self, task):
-        missing = {key: [ME] for key in task.who_has if key not in self.store}
+        missing = {key: [ME] for key in task.dependencies if key not in self.store}
         if missing:
             return task, TaskMissingData(task.key, task.run, missing), None
         if self.random.random() < 0.2:

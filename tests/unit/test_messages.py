@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from distributed import messages
+from distributed.errors import RemoteProtocolError
 from distributed.messages import MESSAGE_TYPES, Buffer, ErrorInfo, Message, TaskOptions, TaskSpec
 from distributed.wire.frames import decode_batch, encode_batch
 
@@ -13,6 +14,9 @@ SAMPLES = {
     float: 0.5,
     bool: True,
     list[str]: ["a"],
+    list[int]: [7],
+    list[messages.Payload]: [b"p"],
+    list[messages.Payload | None]: [b"p"],
     dict[str, typing.Any]: {"a": 1},
     dict[str, list[str]]: {"a": ["b"]},
     dict[str, int]: {"a": 1},
@@ -47,6 +51,15 @@ def test_every_message_has_its_own_tag_and_may_be_sent():
     assert len(set(tags)) == len(tags)
     assert set(typing.get_args(Message)) == set(MESSAGE_TYPES)
     assert {cls.__name__ for cls in MESSAGE_TYPES} <= set(messages.__all__)
+
+
+@pytest.mark.parametrize("cls", [c for c in MESSAGE_TYPES if hasattr(c, "__post_init__")], ids=lambda c: c.__name__)
+def test_a_block_whose_columns_differ_in_length_is_malformed(cls):
+    message = sample(cls)
+    message.keys.append("one more")
+    with pytest.raises(RemoteProtocolError, match="columns of"):
+        decode_batch(encode_batch([message])[0][12:])
+    message.keys.pop()
 
 
 @pytest.mark.parametrize("cls", MESSAGE_TYPES, ids=lambda c: c.__name__)

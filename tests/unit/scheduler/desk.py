@@ -19,6 +19,7 @@ from distributed.scheduler.invariants import validate
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.scheduler.state import State, Task, Worker
 from distributed.scheduler.states import STATE_NAMES
+from tests.blocks import apart
 
 M = TypeVar("M")
 
@@ -62,7 +63,7 @@ class Desk:
             else:
                 peer = action.address if isinstance(action, ToWorker) else action.client
                 assert isinstance(action, ToWorker | ToClient)
-                self.said.setdefault(peer, []).extend(action.messages)
+                self.said.setdefault(peer, []).extend(one for message in action.messages for one in apart(message))
         validate(self.state)
 
     def heard(self, peer: str, kind: type[M] | None = None) -> list[M]:

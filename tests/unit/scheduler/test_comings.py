@@ -32,7 +32,7 @@ def test_a_lost_result_is_computed_again_with_all_that_led_to_it() -> None:
     keys = chain(desk)
     desk.join("b:1")
     desk.leave("a:1")
-    assert [desk.kind(key) for key in keys] == ["processing", *["waiting"] * 3]
+    assert [desk.kind(key) for key in keys] == ["processing", *["ahead"] * 3]
     assert desk.heard("c") == [KeyPending("t3")]
     desk.finish(*keys)
     assert [desk.kind(key) for key in keys] == [*["released"] * 3, "memory"]

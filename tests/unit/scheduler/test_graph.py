@@ -25,16 +25,17 @@ def test_a_task_goes_to_a_worker_and_its_result_to_the_client() -> None:
 
 
 def test_dependents_wait_and_are_told_where_their_inputs_are() -> None:
-    desk = Desk("a:1")
-    desk.submit("x", "y", spec("z", "x", "y"))
+    desk = Desk("a:1", "b:1")
+    desk.submit(spec("x", workers=["a:1"]), spec("y", workers=["b:1"]), spec("z", "x", "y", workers=["a:1"]))
     assert desk.kind("z") == "waiting"
     desk.heard("a:1")
     desk.finish("x")
     desk.finish("y", nbytes=100)
     [run] = desk.heard("a:1", RunTask)
     assert run.key == "z"
-    assert run.who_has == {"x": ["a:1"], "y": ["a:1"]}
-    assert run.nbytes == {"x": 8, "y": 100}
+    assert run.dependencies == ["x", "y"]
+    assert run.who_has == {"y": ["b:1"]}, "what it has it need not be told of"
+    assert run.nbytes == {"y": 100}
 
 
 def test_dependencies_may_come_later_in_the_same_batch() -> None:

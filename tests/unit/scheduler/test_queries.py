@@ -23,8 +23,8 @@ def test_threads_tasks_and_counts() -> None:
     desk.finish("y")
     assert queries.ncores(desk.state) == {"a:1": 3}
     assert queries.ncores(desk.state, ["gone:1"]) == {}
-    assert queries.processing(desk.state) == {"a:1": ["x"]}
-    assert queries.counts(desk.state) == {"waiting": 1, "processing": 1, "memory": 1}
+    assert queries.processing(desk.state) == {"a:1": ["x", "z"]}
+    assert queries.counts(desk.state) == {"ahead": 1, "processing": 1, "memory": 1}
 
 
 def why(desk: Desk, key: str = "x") -> str:

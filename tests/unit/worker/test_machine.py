@@ -7,18 +7,22 @@ import pytest
 from distributed.errors import RemoteProtocolError
 from distributed.messages import (
     AddFunction,
+    BlockFinished,
     CancelTask,
     DataAdded,
     DataDropped,
     DropData,
+    ErrorInfo,
     FetchData,
     FetchFailed,
     Goodbye,
     Heartbeat,
     Request,
+    RunBlock,
     RunTask,
     StealTask,
     SubmitTasks,
+    TaskErred,
     TaskFinished,
     TaskMissingData,
     TaskReturned,
@@ -30,7 +34,8 @@ HERE, THERE, YONDER = "10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"
 
 
 def task(key, run=1, needs=None, priority=(0, 0), resources=None, nbytes=None):
-    return RunTask(key, run, "f", b"", priority, needs or {}, nbytes or {}, resources)
+    who_has = {key: holders for key, holders in (needs or {}).items() if holders}
+    return RunTask(key, run, "f", b"", priority, list(needs or {}), who_has, nbytes or {}, resources)
 
 
 def done(task, nbytes=8):
@@ -83,12 +88,54 @@ def test_ready_tasks_of_a_batch_are_given_to_the_executor_at_once(worker):
     assert found[0].functions == {"f": b"p"}
 
 
+def block(*keys, run=1):
+    return RunBlock("f", run, list(keys), [b""] * len(keys), list(range(len(keys))))
+
+
+def test_a_block_becomes_tasks_of_their_own(worker):
+    [execute] = worker.told(block("a", "b", run=5))
+    assert [(t.key, t.run, t.priority) for t in execute.tasks] == [("a", 5, (0, 0)), ("b", 6, (0, 1))]
+    assert [type(a) for a in worker.told(StealTask("b", 6))] == [actions.Withdraw]
+
+
+def test_a_block_that_comes_twice_or_brings_a_newer_run_is_looked_at_task_by_task(worker):
+    worker.told(block("a", "b"))
+    assert worker.told(block("a", "b")) == []
+    execute, withdraw = worker.told(block("c", "b", run=3))
+    assert [(t.key, t.run) for t in execute.tasks] == [("c", 3), ("b", 4)]
+    assert [(t.key, t.run) for t in withdraw.tasks] == [("b", 2)]
+
+
+def test_a_block_at_a_closing_worker_is_given_back(worker):
+    worker.handle(events.Closing("bye"))
+    assert sent(worker.told(block("a", "b"))) == [TaskReturned("a", 1), TaskReturned("b", 2)]
+
+
+def test_results_of_two_types_and_errors_keep_their_order(worker):
+    tasks = [task(key) for key in "abcde"]
+    worker.told(*tasks)
+    outcomes = [done(one) for one in tasks]
+    outcomes[1] = tasks[1], TaskErred("b", 1, ErrorInfo("E", "m")), None
+    outcomes[4] = tasks[4], TaskFinished("e", 1, 8, 0.1, "str", b"e"), "e"
+    messages = sent(worker.executed(*outcomes))
+    assert [type(message) for message in messages] == [TaskFinished, TaskErred, BlockFinished, TaskFinished]
+    assert messages[2].keys == ["c", "d"]
+
+
+def test_the_time_of_one_function_is_not_told_as_that_of_another(worker):
+    short, more, long = task("a"), task("b"), task("c")
+    long.function = "g"
+    worker.told(short, more, long)
+    one, other = sent(worker.executed(done(short), done(more), done(long)))
+    assert (one.keys, other.key) == (["a", "b"], "c")
+
+
 def test_results_are_kept_and_reported_in_one_message_batch(worker):
     a, b = task("a"), task("b")
     worker.told(a, b)
     keep, send = worker.executed(done(a, 10), done(b, 20))
     assert keep == actions.Keep({"a": 1, "b": 1}, {"a": 10, "b": 20})
-    assert [(m.key, m.run) for m in send.messages] == [("a", 1), ("b", 1)]
+    assert send.messages == [BlockFinished("int", 0.2, ["a", "b"], [1, 1], [10, 20], [b"1", b"1"])]
     assert worker.machine.held == {"a": 10, "b": 20}
 
 
@@ -335,7 +382,7 @@ def test_a_new_run_that_cannot_start_releases_those_who_waited_for_it(worker):
     worker.told(task("a", needs={"x": [THERE]}), task("b", needs={"a": []}))
     found = worker.told(task("a", run=2, needs={"y": []}))
     assert sent(found) == [
-        TaskMissingData("a", 2, {"y": []}),
+        TaskMissingData("a", 2, {"y": [HERE]}),
         TaskMissingData("b", 1, {"a": []}),
     ]
 

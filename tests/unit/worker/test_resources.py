@@ -7,7 +7,7 @@ from distributed.worker.resources import Resources
 
 
 def task(key, amounts, priority=(0, 0)):
-    return RunTask(key, 1, "f", b"", priority, {}, {}, amounts)
+    return RunTask(key, 1, "f", b"", priority, resources=amounts)
 
 
 def test_a_task_that_does_not_fit_is_blocked_until_it_does():

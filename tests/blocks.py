@@ -1,0 +1,38 @@
+"""Messages of many tasks taken apart into messages of one each: what most tests want to look at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distributed.messages import (
+    BlockFinished,
+    KeyInMemory,
+    KeysInMemory,
+    RunBlock,
+    RunTask,
+    SubmitBlock,
+    SubmitTasks,
+    TaskFinished,
+    TaskSpec,
+)
+
+__all__ = ["apart"]
+
+
+def apart(message: Any) -> list[Any]:
+    """Return the messages that say the same as ``message`` of one task each; itself if it is no block."""
+    match message:
+        case RunBlock(function, run, keys, args, ranks):
+            rows = zip(keys, args, ranks, strict=True)
+            return [RunTask(key, run + i, function, arg, (0, rank)) for i, (key, arg, rank) in enumerate(rows)]
+        case KeysInMemory(type_name, workers, keys, nbytes, results):
+            rows = zip(keys, nbytes, results, strict=True)
+            return [KeyInMemory(key, type_name, size, workers, result) for key, size, result in rows]
+        case BlockFinished(type_name, duration_s, keys, runs, nbytes, results):
+            each_s = duration_s / max(1, len(keys))
+            rows = zip(keys, runs, nbytes, results, strict=True)
+            return [TaskFinished(key, run, size, each_s, type_name, result) for key, run, size, result in rows]
+        case SubmitBlock(function, keys, args, functions):
+            specs = [TaskSpec(key, function, arg) for key, arg in zip(keys, args, strict=True)]
+            return [SubmitTasks(specs, functions)]
+    return [message]
