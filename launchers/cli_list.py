@@ -19,7 +19,7 @@ from launchers.folder import ClusterFolder, State, all_folders
 from launchers.protocol import Finder, Plugin
 from launchers.registry import load_launcher
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "clean_up"]
 
 _ASK_S = 5.0
 _STOP_S = 180.0
@@ -53,13 +53,14 @@ async def _line(folder: ClusterFolder) -> str:
         found = ClusterFile.read(folder.cluster_file)
         identity = await _ask(found, found.addresses[0], "identity")
     except (DistributedError, IndexError):
-        left = f"; 'dlaunch stop {folder.name}' cancels its jobs" if state and state.arrays else ""
+        left = f"; 'dlaunch gc' or 'dlaunch stop {folder.name}' cleans up" if state else ""
         return f"{folder.name:24} {system:8} dead: its scheduler does not answer{left}"
     jobs = ""
     if state and state.address:
         with contextlib.suppress(DistributedError):
             report = await _ask(found, state.address, "progress_report")
             jobs = f"  {report['jobs']} jobs, {report['pending']} pending, {report['running']} running"
+            jobs += f" ({report['reason']})" if report["pending"] and report["reason"] else ""
     return f"{folder.name:24} {system:8} {identity['address']:22} {len(identity['workers'])} workers{jobs}"
 
 
@@ -92,7 +93,9 @@ async def _stop(folder: ClusterFolder) -> str:
     if state is not None and state.address and await _terminate(folder, state.address):
         await _wait_until_released(folder)
         return f"{folder.name} has ended"
-    return await _clean_up(folder, state)
+    if not folder.try_lock():
+        raise LauncherError(f"the launcher of {folder.name} lives and does not answer; end its process on its host")
+    return await clean_up(folder, state)
 
 
 async def _terminate(folder: ClusterFolder, address: str) -> bool:
@@ -114,10 +117,11 @@ async def _wait_until_released(folder: ClusterFolder) -> None:
         await asyncio.sleep(_POLL_S)
 
 
-async def _clean_up(folder: ClusterFolder, state: State | None) -> str:
-    """Do what a launcher that died could not do itself."""
-    if not folder.try_lock():
-        raise LauncherError(f"the launcher of {folder.name} lives and does not answer; end its process on its host")
+async def clean_up(folder: ClusterFolder, state: State | None) -> str:
+    """Do what a launcher that died could not do itself; the caller holds the lock of its folder.
+
+    Raises LauncherError and then leaves the folder as it is, so that it can be tried again.
+    """
     with contextlib.suppress(ConfigError):
         for address in ClusterFile.read(folder.cluster_file).addresses[:1]:
             await _terminate(folder, address)
