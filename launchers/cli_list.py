@@ -13,10 +13,9 @@ import click
 from distributed.clusterfile import ClusterFile
 from distributed.errors import AuthenticationError, CommError, ConfigError, DistributedError
 from distributed.pool import ConnectionPool
-from launchers.commands import run
-from launchers.errors import CommandError, LauncherError
+from launchers.errors import LauncherError
 from launchers.folder import ClusterFolder, State, all_folders
-from launchers.protocol import Finder, Plugin
+from launchers.leftovers import cancel_left
 from launchers.registry import load_launcher
 
 __all__ = ["COMMANDS", "clean_up"]
@@ -126,29 +125,9 @@ async def clean_up(folder: ClusterFolder, state: State | None) -> str:
         for address in ClusterFile.read(folder.cluster_file).addresses[:1]:
             await _terminate(folder, address)
     if state is not None:
-        await _cancel_left(load_launcher(state.system), state)
+        await cancel_left(load_launcher(state.system), state)
     folder.remove(keep_logs=False)
     return f"{folder.name} was dead; what it left is cleaned up"
-
-
-async def _cancel_left(plugin: Plugin, state: State) -> None:
-    """Cancel the jobs that are written down, and those that were submitted but never written down."""
-    ids = [array.id for array in state.arrays]
-    if isinstance(plugin, Finder):
-        found = plugin.parse_find(await run(plugin.find_command(state.job_name)))
-        ids += [array.id for array in found if array.id not in ids]
-    if not ids:
-        return
-    output = await run(plugin.cancel_command(ids))
-    if output.exit_code == 0:
-        return
-    failure = plugin.explain_failure(output)
-    if not failure.harmless:
-        raise CommandError(
-            f"the jobs {' '.join(ids)} could not be cancelled: {failure.text}",
-            argv=output.argv,
-            exit_code=output.exit_code,
-        )
 
 
 COMMANDS = {"list": list_clusters, "stop": stop_clusters}
