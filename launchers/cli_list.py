@@ -92,8 +92,9 @@ async def _stop(folder: ClusterFolder) -> str:
     if state is not None and state.address and await _terminate(folder, state.address):
         await _wait_until_released(folder)
         return f"{folder.name} has ended"
-    if not folder.try_lock():
-        raise LauncherError(f"the launcher of {folder.name} lives and does not answer; end its process on its host")
+    if not folder.try_lock():  # it lives: perhaps somebody else has told it, and it hears nobody any more
+        await _wait_until_released(folder)
+        return f"{folder.name} has ended"
     return await clean_up(folder, state)
 
 
@@ -112,7 +113,9 @@ async def _wait_until_released(folder: ClusterFolder) -> None:
     deadline = time.monotonic() + _STOP_S
     while folder.state_file.exists():
         if time.monotonic() > deadline:
-            raise LauncherError(f"{folder.name} was told to end and has not within {_STOP_S:g} s")
+            raise LauncherError(
+                f"the launcher of {folder.name} lives and has not ended within {_STOP_S:g} s; end its process on its host"
+            )
         await asyncio.sleep(_POLL_S)
 
 

@@ -95,13 +95,12 @@ def test_a_submission_without_an_end_is_looked_for_before_the_next(batch, short_
     run_async(life(), timeout_s=40)
 
 
-@pytest.mark.parametrize("text", [b"\xff\xfe\xfd\n", "Aufträge werden geladen ...\n".encode(), b"46_1|"])
 @pytest.mark.expect_log("does not tell the state of the jobs: squeue printed")
-def test_an_answer_that_cannot_be_understood_has_lost_no_job(batch, text):
+def test_an_answer_that_cannot_be_understood_has_lost_no_job(batch):
     async def life():
         async with Engine(batch, 2) as engine:
             await until(lambda: engine.launcher.progress.running == 2)
-            batch.order(Fault("squeue", 0, stdout=text, times=-1))
+            batch.order(Fault("squeue", 0, stdout="\udcff Aufträge ...\n".encode("utf-8", "surrogateescape"), times=-1))
             await until(lambda: any("does not tell the state" in said for said in engine.said), timeout_s=20)
             assert engine.launcher.progress.running == 2
             batch.behave()
@@ -109,18 +108,9 @@ def test_an_answer_that_cannot_be_understood_has_lost_no_job(batch, text):
     run_async(life(), timeout_s=40)
 
 
-@pytest.mark.parametrize(
-    ("reason", "explained"),
-    [
-        ("JobHeldUser", "scontrol release"),
-        ("DependencyNeverSatisfied", "it will never start"),
-        ("AssocGrpCPUMinutesLimit", "a limit of the account or user is reached"),
-        ("ReqNodeNotAvail, Reserved for maintenance", "reserved (maintenance?)"),
-        ("launch failed requeued held", "the node could not start it"),
-    ],
-)
-def test_jobs_that_wait_for_whatever_reason_are_shown_and_not_submitted_again(batch, reason, explained):
+def test_jobs_that_may_wait_for_ever_are_shown_and_not_submitted_again(batch):
     batch.set_options(slots=0)
+    reason, explained = "AssocGrpCPUMinutesLimit", "a limit of the account or user is reached"
 
     async def life():
         async with Engine(batch, 2) as engine:
@@ -179,13 +169,12 @@ def test_a_job_too_small_to_start_a_worker_is_a_start_failure_that_says_so(batch
     run_async(life(), timeout_s=40)
 
 
-@pytest.mark.parametrize("state", ["NODE_FAIL", "PREEMPTED", "BOOT_FAIL"])
 @pytest.mark.expect_log("the job 1_1 has ended")
-def test_what_the_nodes_did_is_no_fault_of_the_job(batch, state):
+def test_what_the_nodes_did_is_no_fault_of_the_job(batch):
     async def life():
         async with Engine(batch, 1) as engine:
             await until(lambda: engine.launcher.progress.running == 1)
-            batch.set_state("1_1", state, node="n7")
+            batch.set_state("1_1", "BOOT_FAIL", node="n7")
             calls = await engine.until_asked("sbatch", 2)
             assert calls[1].argv[-1] == "--array=1-1"
             assert engine.launcher.problem is None

@@ -75,6 +75,7 @@ def test_help_of_a_system_has_every_option_and_the_exit_codes(capsys):
     [
         (["slurm"], "say how many workers: -n 4"),
         (["slurm", "-n", "0"], "0 is not a number of workers from 1 to"),
+        (["slurm", "-n", "-1"], "-1 is not a number of workers from 1 to"),
         (["slurm", "-n", "abc"], "'abc' is not a whole number of workers"),
         (["slurm", "-n", "4", "--walltime", "30"], "30 is ambiguous: write 30m or 30s"),
         (["slurm", "-n", "4", "--walltime", "soon"], "'soon' is not a duration"),
