@@ -114,7 +114,7 @@ async def _wait_until_released(folder: ClusterFolder) -> None:
     while folder.state_file.exists():
         if time.monotonic() > deadline:
             raise LauncherError(
-                f"the launcher of {folder.name} lives and has not ended within {_STOP_S:g} s; end its process on its host"
+                f"the launcher of {folder.name} has not ended within {_STOP_S:g} s; end its process on its host"
             )
         await asyncio.sleep(_POLL_S)
 
