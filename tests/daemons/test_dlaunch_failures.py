@@ -105,6 +105,15 @@ def test_a_python_without_dlaunch_is_told_with_the_log(dlaunch, tmp_path):
     assert "distributed" in run.said
 
 
+def test_a_logout_or_a_warning_of_the_batch_system_is_no_end(dlaunch):
+    run = dlaunch("local", "-n", "1", "--name", "c", "--wait", "all")
+    run.until_said("1 worker is there")
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        run.process.send_signal(number)
+    assert "1 workers  1 jobs" in dlaunch.done("list").said
+    assert run.end(signal.SIGTERM) == 0
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 256 KiB."""
