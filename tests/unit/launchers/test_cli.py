@@ -9,6 +9,7 @@ import pytest
 
 from launchers import config
 from launchers.cli import main
+from launchers.registry import launcher_names, load_launcher
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +115,17 @@ def test_a_missing_program_is_told_before_anything_starts(capsys, monkeypatch, o
         "dlaunch: sbatch is not in PATH: this host does not belong to a SLURM cluster"
     )
     assert list((own_home / ".dlaunch").iterdir()) == []
+
+
+@pytest.mark.parametrize("system", launcher_names())
+def test_whatever_program_is_missing_it_says_what_to_do(system, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    code, _, err = run(capsys, system, *(["--hosts", "n1"] if system == "ssh" else ["-n", "1"]))
+    assert code == 127
+    said = err.splitlines()[-1]
+    assert said.startswith(f"dlaunch: {load_launcher(system).programs[0]} is not in PATH: ")
+    expected = {"sge": "submit host", "local": "install it", "ssh": "openssh-client"}
+    assert expected.get(system, "login node") in said
 
 
 def test_a_template_with_an_undefined_variable(capsys, tmp_path):

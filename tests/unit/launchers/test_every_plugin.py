@@ -9,8 +9,6 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from launchers import config
-from launchers.cli import main
 from launchers.errors import StatusError, TemplateError, UnexpectedOutputError
 from launchers.hosts import parse_hosts
 from launchers.jobs import JobSpec, JobState, Variable
@@ -145,18 +143,6 @@ def test_text_that_is_not_about_jobs_has_lost_no_job(system, text):
     with pytest.raises(StatusError) as caught:
         plugin.parse_status(Output(argv, 0, text))
     assert caught.value.transient
-
-
-@pytest.mark.parametrize("system", PLUGINS)
-def test_a_missing_program_is_told_with_what_to_do(system, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(config, "SITE_FOLDER", tmp_path / "etc")
-    monkeypatch.setenv("PATH", "/nowhere")
-    options = ["--hosts", "n1"] if system == "ssh" else ["-n", "1"]
-    assert main([system, *options]) == 127
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith(f"dlaunch: {PLUGINS[system].programs[0]} is not in PATH: ")
-    expected = {"sge": "submit host", "local": "install it", "ssh": "openssh-client"}
-    assert expected.get(system, "login node") in said
 
 
 @pytest.mark.parametrize(
