@@ -16,6 +16,7 @@ from distributed.pool import ConnectionPool
 from launchers.errors import LauncherError
 from launchers.folder import ClusterFolder, State, all_folders
 from launchers.leftovers import cancel_left
+from launchers.protocol import Finder
 from launchers.registry import load_launcher
 
 __all__ = ["COMMANDS", "clean_up"]
@@ -127,10 +128,14 @@ async def clean_up(folder: ClusterFolder, state: State | None) -> str:
     with contextlib.suppress(ConfigError):
         for address in ClusterFile.read(folder.cluster_file).addresses[:1]:
             await _terminate(folder, address)
+    note = ""
     if state is not None:
-        await cancel_left(load_launcher(state.system), state)
+        plugin = load_launcher(state.system)
+        await cancel_left(plugin, state)
+        if state.submitting and not isinstance(plugin, Finder):
+            note = f"; {state.system} cannot be searched for the jobs it was submitting: they end soon after they start"
     folder.remove(keep_logs=False)
-    return f"{folder.name} was dead; what it left is cleaned up"
+    return f"{folder.name} was dead; what it left is cleaned up{note}"
 
 
 COMMANDS = {"list": list_clusters, "stop": stop_clusters}

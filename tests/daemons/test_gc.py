@@ -191,6 +191,17 @@ def test_what_cannot_be_known_from_here_is_left_alone_with_a_sentence(dlaunch):
     assert dlaunch.folders() == ["broken", "quiet"]
 
 
+def test_jobs_that_a_system_cannot_be_searched_for_are_told_of(dlaunch):
+    folder = ClusterFolder("c")
+    folder.claim()
+    state = folder.new_state("local", "c", folder.logs)
+    state.pid, state.submitting = 2**22 + 1, "1-4"
+    folder.write_state(state)
+    folder.unlock()
+    said = dlaunch.done("gc").said
+    assert said.startswith("c was dead; what it left is cleaned up; local cannot be searched for the jobs it was subm")
+
+
 def test_without_locks_the_launcher_itself_is_asked(dlaunch, monkeypatch):
     """Some network file systems know no locks."""
     run = dlaunch("local", "-n", "1", "--name", "mine", "--host", "127.0.0.1", "--wait", "all")
