@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,16 @@ def logging_as_before():
     root.handlers = handlers
     for name in names:
         logging.getLogger(name).setLevel(level[name])
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before():
+    """A command that has ended leaves its process, which here is that of all tests, deaf to them."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def run(capsys, *argv: str) -> tuple[int, str, str]:
