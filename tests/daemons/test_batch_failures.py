@@ -40,7 +40,7 @@ def short_patience(monkeypatch):
     monkeypatch.setattr("launchers.launcher.run", run)
 
 
-@pytest.mark.expect_log("submitting 1-5 failed: sbatch refused the jobs")
+@pytest.mark.expect_log("submitting 1-5 failed: slurm refused the jobs")
 def test_an_array_over_the_limit_is_refused_once_and_says_what_to_do(batch):
     batch.set_options(max_array=5)
 
