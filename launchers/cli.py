@@ -20,6 +20,7 @@ __all__ = ["dlaunch", "main"]
 # verb -> module that holds it as ``command``, and its line in the help
 _VERBS = {
     "config": ("launchers.cli_config", "Print every option's value and where it comes from."),
+    "gc": ("launchers.cli_gc", "Clean up after launchers that were killed: their jobs and folders."),
     "head": ("launchers.cli_head", "Start a scheduler only, for workers whose jobs you submit yourself."),
     "list": ("launchers.cli_list", "List your clusters, or the workers of one."),
     "stop": ("launchers.cli_list", "End a cluster, also one whose launcher has died."),

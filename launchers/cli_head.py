@@ -19,6 +19,7 @@ from launchers.folder import HEAD, ClusterFolder
 from launchers.head import SchedulerProcess
 from launchers.options import OPTIONS, parse_value
 from launchers.progress import ProgressPrinter
+from launchers.session import end_predecessor
 
 __all__ = ["COMMANDS"]
 
@@ -61,6 +62,7 @@ async def _run(
     if interface:
         host = interface_address(interface)
     folder.claim()
+    await end_predecessor(folder)
     printer = ProgressPrinter()
     scheduler = SchedulerProcess(folder.cluster_file, folder.logs / "scheduler.log")
     try:

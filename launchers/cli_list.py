@@ -14,13 +14,13 @@ import click
 from distributed.clusterfile import ClusterFile
 from distributed.errors import AuthenticationError, CommError, ConfigError, DistributedError
 from distributed.pool import ConnectionPool
-from launchers.commands import run
-from launchers.errors import CommandError, LauncherError
+from launchers.errors import LauncherError
 from launchers.folder import HEAD, ClusterFolder, State, all_folders
-from launchers.protocol import Finder, Plugin
+from launchers.leftovers import cancel_left
+from launchers.protocol import Finder
 from launchers.registry import load_launcher
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "clean_up"]
 
 _ASK_S = 5.0
 _STOP_S = 180.0
@@ -69,7 +69,7 @@ async def _describe(folder: ClusterFolder) -> tuple[str, dict[str, dict[str, Any
         found = ClusterFile.read(folder.cluster_file)
         identity = await _ask(found, found.addresses[0], "identity")
     except (DistributedError, IndexError):
-        left = f"; 'dlaunch stop {folder.name}' cancels its jobs" if state and state.arrays else ""
+        left = f"; 'dlaunch gc' or 'dlaunch stop {folder.name}' cleans up" if state else ""
         return f"{folder.name:24} {system:8} dead: its scheduler does not answer{left}", {}
     workers: dict[str, dict[str, Any]] = identity["workers"]
     adopted = sum(worker["adopted"] for worker in workers.values())
@@ -78,6 +78,7 @@ async def _describe(folder: ClusterFolder) -> tuple[str, dict[str, dict[str, Any
         with contextlib.suppress(DistributedError):
             report = await _ask(found, state.address, "progress_report")
             told += f"  {report['jobs']} jobs, {report['pending']} pending, {report['running']} running"
+            told += f" ({report['reason']})" if report["pending"] and report["reason"] else ""
     return f"{folder.name:24} {system:8} {identity['address']:22} {told}", workers
 
 
@@ -130,7 +131,10 @@ async def _stop(folder: ClusterFolder) -> str:
     if state is not None and state.address and await _terminate(folder, state.address):
         await _wait_until_released(folder)
         return f"{folder.name} has ended"
-    return await _clean_up(folder, state)
+    if not folder.try_lock():  # it lives: perhaps somebody else has told it, and it hears nobody any more
+        await _wait_until_released(folder)
+        return f"{folder.name} has ended"
+    return await clean_up(folder, state)
 
 
 async def _terminate(folder: ClusterFolder, address: str) -> bool:
@@ -148,44 +152,33 @@ async def _wait_until_released(folder: ClusterFolder) -> None:
     deadline = time.monotonic() + _STOP_S
     while folder.state_file.exists():
         if time.monotonic() > deadline:
-            raise LauncherError(f"{folder.name} was told to end and has not within {_STOP_S:g} s")
+            raise LauncherError(
+                f"the launcher of {folder.name} has not ended within {_STOP_S:g} s; end its process on its host"
+            )
         await asyncio.sleep(_POLL_S)
 
 
-async def _clean_up(folder: ClusterFolder, state: State | None) -> str:
-    """Do what a launcher that died could not do itself."""
-    if not folder.try_lock():
-        raise LauncherError(f"the launcher of {folder.name} lives and does not answer; end its process on its host")
+async def clean_up(folder: ClusterFolder, state: State | None) -> str:
+    """Do what a launcher that died could not do itself; the caller holds the lock of its folder.
+
+    Raises LauncherError and then leaves the folder as it is, so that it can be tried again.
+    """
     lived = False
     with contextlib.suppress(ConfigError):
         for address in ClusterFile.read(folder.cluster_file).addresses[:1]:
             lived = await _terminate(folder, address)
+    note = ""
     launched = state is not None and state.system != HEAD
     if state is not None and launched:
-        await _cancel_left(load_launcher(state.system), state)
+        plugin = load_launcher(state.system)
+        await cancel_left(plugin, state)
+        if state.submitting and not isinstance(plugin, Finder):
+            note = f"; {state.system} cannot be searched for the jobs it was submitting: they end soon after they start"
     # Jobs that a user submitted may still wait in a queue: they write their logs there when they start.
     folder.remove(keep_logs=not launched)
-    return f"{folder.name} has ended" if lived else f"{folder.name} was dead; what it left is cleaned up"
-
-
-async def _cancel_left(plugin: Plugin, state: State) -> None:
-    """Cancel the jobs that are written down, and those that were submitted but never written down."""
-    ids = [array.id for array in state.arrays]
-    if isinstance(plugin, Finder):
-        found = plugin.parse_find(await run(plugin.find_command(state.job_name)))
-        ids += [array.id for array in found if array.id not in ids]
-    if not ids:
-        return
-    output = await run(plugin.cancel_command(ids))
-    if output.exit_code == 0:
-        return
-    failure = plugin.explain_failure(output)
-    if not failure.harmless:
-        raise CommandError(
-            f"the jobs {' '.join(ids)} could not be cancelled: {failure.text}",
-            argv=output.argv,
-            exit_code=output.exit_code,
-        )
+    if lived and not launched:
+        return f"{folder.name} has ended"
+    return f"{folder.name} was dead; what it left is cleaned up{note}"
 
 
 COMMANDS = {"list": list_clusters, "stop": stop_clusters}

@@ -30,7 +30,7 @@ import msgspec
 from distributed.clusterfile import home, path_of
 from distributed.errors import ConfigError
 
-__all__ = ["HEAD", "ArrayRecord", "ClusterFolder", "State", "all_folders", "log_tail"]
+__all__ = ["HEAD", "ArrayRecord", "ClusterFolder", "State", "all_folders", "launched_folders", "log_tail"]
 
 HEAD = "head"
 """The ``system`` of a cluster whose jobs are submitted by their user."""
@@ -90,6 +90,7 @@ class ClusterFolder:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.logs.mkdir(mode=0o700, exist_ok=True)
+            is_ours = self.try_lock()
         except OSError as error:
             raise ConfigError(
                 f"cannot make the cluster's folder {self.path}: {error.strerror}; name another place in the variable "
@@ -97,7 +98,7 @@ class ClusterFolder:
                 key="DLAUNCH_HOME",
                 value=str(self.path),
             ) from error
-        if not self.try_lock():
+        if not is_ours:
             raise ConfigError(
                 f"a cluster named {self.name!r} runs already (dlaunch list shows it): choose another --name, or end it "
                 f"by 'dlaunch stop {self.name}'",
@@ -182,6 +183,13 @@ def all_folders() -> Iterator[ClusterFolder]:
     """Yield the folders of clusters that live, or died without cleaning up."""
     for path in sorted(home().iterdir()):
         if (path / "cluster.json").exists() or (path / "launcher.json").exists():
+            yield ClusterFolder(path.name)
+
+
+def launched_folders() -> Iterator[ClusterFolder]:
+    """Yield the folders that launchers made, also those that died before they had written anything."""
+    for path in sorted(home().iterdir()):
+        if (path / "lock").exists() or (path / "launcher.json").exists():
             yield ClusterFolder(path.name)
 
 

@@ -93,6 +93,7 @@ _LATER = "this may pass, so it is tried again"
 _QUEUES = "qstat -Q lists the queues"
 _LIMITS = "qstat -Q -f shows the limits of the queues"
 _LARGE = "the array is larger than this server allows: put several workers into each job by --workers-per-job"
+_HOST = "perhaps this host (a compute node?) may not submit: run dlaunch on a login node"
 _NO_ROOT = "submit as an ordinary user"
 
 _FAILURES: tuple[tuple[str, bool, str, str], ...] = (
@@ -101,7 +102,7 @@ _FAILURES: tuple[tuple[str, bool, str, str], ...] = (
     (r"Connection (?:refused|timed out|reset)|Unable to communicate|trqauthd|pbs_iff", True, "", _LATER),
     (r"[Cc]annot connect to|Couldn't connect to|No route to host|[Tt]imed out|Timeout", True, "", _LATER),
     (r"End of File|protocol error|Premature end|shutting down|Server is (?:busy|down)", True, "", _LATER),
-    (r"temporarily|[Tt]ry again|No free connections|Communication failure", True, "", _LATER),
+    (r"temporarily|[Tt]ry again|lock file|No free connections|Communication failure", True, "", _LATER),
     (r"[Mm]aximum number of jobs|would exceed .*limit on .*number|job limit", True, "", _LATER),
     (r"Unknown queue", False, "-q", _QUEUES),
     (r"[Qq]ueue is not enabled|Access to queue is denied|No permission.* queue", False, "-q", _QUEUES),
@@ -114,6 +115,7 @@ _FAILURES: tuple[tuple[str, bool, str, str], ...] = (
     (r"exceeds server or queue size limit", False, "-J", _LARGE),
     (r"cannot locate feasible nodes", False, "-l nodes", _LIMITS),
     (r"exceeds queue (?:and/or server )?resource limits", False, "", _LIMITS),
+    (r"ruserok failed|[Ss]ubmit host|[Hh]ost .*not allowed|Unauthorized Request", False, "", _HOST),
     (r"can not be run as root|Bad UID for job execution", False, "", _NO_ROOT),
 )
 

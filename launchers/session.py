@@ -20,17 +20,18 @@ from distributed.errors import ConfigError
 from distributed.network import interface_address
 from launchers.commands import check_programs, check_system
 from launchers.config import Value, resolve_values, user_folder
-from launchers.folder import ClusterFolder
+from launchers.folder import HEAD, ClusterFolder
 from launchers.head import SchedulerProcess
 from launchers.hosts import Host, parse_hosts, read_hostfile
 from launchers.jobs import JobSpec, Variable, Word
 from launchers.jobscript import check_directives, render_jobscript
 from launchers.launcher import Launcher, Listener
+from launchers.leftovers import cancel_left
 from launchers.options import Settings, build_settings
 from launchers.protocol import Placer, Plugin
 from launchers.registry import load_all, load_launcher, own_options, template_folder
 
-__all__ = ["Plan", "Session", "make_log_dir", "make_plan", "resolve_settings"]
+__all__ = ["Plan", "Session", "end_predecessor", "make_log_dir", "make_plan", "resolve_settings"]
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,7 @@ class Session:
         await check_system(plan.plugin)
         settings, folder = plan.settings, plan.folder
         folder.claim()
+        await end_predecessor(folder)
         try:
             log_dir = Path(plan.spec.log_dir)
             make_log_dir(log_dir)
@@ -252,6 +254,28 @@ class Session:
             self.plan.folder.unlock()
         else:
             self.plan.folder.remove(keep_logs=self.keeps_logs)
+
+
+async def end_predecessor(folder: ClusterFolder) -> None:
+    """Cancel the jobs of a launcher of this name that died: they would look for their cluster here and join ours.
+
+    Raises LauncherError, ConfigError; then the folder stays as it is.
+    """
+    if not folder.state_file.exists():
+        return
+    try:
+        state = folder.read_state()
+        if state is None:
+            raise ConfigError(
+                f"{folder.state_file} of an earlier cluster cannot be understood: choose another --name, or remove it",
+                key="name",
+                value=folder.name,
+            )
+        if state.system != HEAD:
+            await cancel_left(load_launcher(state.system), state)
+    except BaseException:
+        folder.unlock()
+        raise
 
 
 def make_log_dir(path: Path) -> None:

@@ -111,7 +111,7 @@ FAILURES: tuple[tuple[str, bool, str, str], ...] = (
     # (pattern, transient, option at fault or "" for the pattern's group, hint)
     (r"commlib error|unable to send message|unable to contact qmaster|can't get response", True, "", _LATER),
     (r"got (?:send|read|select) error|connection refused|Error reading answer", True, "", _LATER),
-    (r"got timeout|timeout error", True, "", _LATER),
+    (r"got timeout|timeout error|lock file|temporarily", True, "", _LATER),
     (
         r"max_u_jobs|too many (?:active |initiated )?jobs|limit for number of jobs|job rejected: .*currently",
         True,
@@ -172,6 +172,8 @@ def check_lines(spec: JobSpec) -> None:
     for what, value in (("--queue", spec.queue), ("--account", spec.account)):
         if re.search("[\"']", value or ""):
             raise ValueError(f"{what} {value!r}: directives of Grid Engine cannot hold quotation marks")
+        if (value or "").startswith("-"):
+            raise ValueError(f"{what} {value!r}: Grid Engine would read it as an option")
 
 
 def memory_requests(spec: JobSpec) -> list[str]:

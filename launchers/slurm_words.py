@@ -46,6 +46,7 @@ _REASONS = {
     "DependencyNeverSatisfied": "waits for a job that has failed: it will never start",
     "JobHeldUser": "held by its user: scontrol release JOB lets it go",
     "JobHeldAdmin": "held by an administrator",
+    "launch failed requeued held": "held since the node could not start it: scontrol release JOB lets it go",
     "JobHoldMaxRequeue": "held after it was requeued too often",
     "BeginTime": "its begin time has not come, or it was just requeued",
     "Licenses": "waits for a licence",
@@ -124,6 +125,7 @@ KEPT_DEFAULTS = {
 """Users' own defaults that sbatch may see unless the option is given: its environment wins over the script."""
 
 _LATER = "this may pass, so it is tried again"
+_HOST = "perhaps this host (a compute node?) may not submit: run dlaunch on a login node"
 _ARRAY = (
     "the array is larger than this SLURM allows (scontrol show config | grep MaxArraySize): put several workers into "
     "each job by --workers-per-job"
@@ -134,6 +136,7 @@ FAILURES: tuple[tuple[str, bool, str, str], ...] = (
     (r"Unable to contact slurm controller|Socket timed out|temporarily (?:un)?able", True, "", _LATER),
     (r"Resource temporarily unavailable|Zero Bytes were transmitted", True, "", _LATER),
     (r"Connection (?:refused|timed out|reset)|connect failure|Transport endpoint", True, "", _LATER),
+    (r"lock file|[Dd]atabase is (?:locked|busy)", True, "", _LATER),
     (r"[Mm]unge|Protocol authentication error|backup controller", True, "", _LATER),
     (r"MaxSubmitJob|Job store limit|job submit limit reached", True, "", _LATER),
     (r"unrecognized option '(--[\w-]+)", False, "", ""),
@@ -149,6 +152,7 @@ FAILURES: tuple[tuple[str, bool, str, str], ...] = (
     (r"Invalid node name", False, "--nodelist", ""),
     (r"Invalid generic resource", False, "--gres", ""),
     (r"Invalid job array specification", False, "--array", _ARRAY),
+    (r"Access/permission denied|[Ss]ubmi\w+ (?:is )?(?:not allowed|forbidden|disabled)", False, "", _HOST),
     (r"[Nn]ode configuration is not available", False, "", "no node of the partition has what a job asks for"),
 )
 

@@ -20,8 +20,8 @@ _SPARE = ("hpc5", "hpc6")
 class SshBed(HostsBed):
     """An sshd on each of four nodes and two more; with SSH_NETNS=0 on 127.0.0.1 to 127.0.0.6 of this machine.
 
-    ``down``: an address where nobody is; ``guest`` is an account with another home folder, which cannot read the normal
-    user's files.
+    ``down``: an address where nobody is; ``guest`` (bash), ``tcsh`` and ``fish`` are accounts with other home folders,
+    which cannot read the normal user's files.
     """
 
     head = "127.0.0.1" if _LOOPBACK else HostsBed.head
@@ -29,10 +29,13 @@ class SshBed(HostsBed):
     addresses = nodes if _LOOPBACK else ("10.77.0.1", "10.77.0.2", "10.77.0.3", "10.77.0.4")
     down = "127.0.0.9" if _LOOPBACK else "10.77.0.99"
     guest = f"{HostsBed.user}-guest"
+    # Accounts with another login shell.
+    tcsh = f"{HostsBed.user}-tcsh"
+    fish = f"{HostsBed.user}-fish"
 
     def processes(self) -> list[psutil.Process]:
-        uid = pwd.getpwnam(self.guest).pw_uid
-        theirs = [p for p in psutil.process_iter(["uids", "status"]) if p.info["uids"] and p.info["uids"].real == uid]
+        uids = {pwd.getpwnam(name).pw_uid for name in (self.guest, self.tcsh, self.fish)}
+        theirs = [p for p in psutil.process_iter(["uids", "status"]) if p.info["uids"] and p.info["uids"].real in uids]
         return [*super().processes(), *(p for p in theirs if p.info["status"] != psutil.STATUS_ZOMBIE)]
 
     def queued(self) -> list[str]:

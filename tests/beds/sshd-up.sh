@@ -10,11 +10,15 @@ GUEST=$BED_USER-guest
 DIR=$BED_DIR/ssh
 RUN=/run/dlaunch-sshd
 [ "${SSH_NETNS:-1}" = 0 ] || BED_NODES=6 "$(dirname "$0")/netns-up.sh"
-apt_need openssh-server openssh-client
+apt_need openssh-server openssh-client tcsh fish
 ensure_user
 id "$GUEST" >/dev/null 2>&1 || useradd -m -s /bin/bash -c "dlaunch test bed" "$GUEST"
+# Accounts whose login shell is none of Bourne's.
+for shell in tcsh fish; do
+    id "$BED_USER-$shell" >/dev/null 2>&1 || useradd -m -s "/usr/bin/$shell" -c "dlaunch test bed" "$BED_USER-$shell"
+done
 # A locked account ("!") is refused even with a key, where there is no PAM.
-for user in "$BED_USER" "$GUEST"; do
+for user in "$BED_USER" "$GUEST" "$BED_USER-tcsh" "$BED_USER-fish"; do
     case $(getent shadow "$user" | cut -d: -f2) in "!"*) usermod -p "*" "$user" ;; esac
 done
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.daemons.sshbed import free_port, use_played_ssh
@@ -124,3 +125,20 @@ def test_an_empty_hostfile_is_no_request_for_help(tmp_path):
     done = run("--hostfile", str(tmp_path / "hosts"))
     assert done.returncode == 2
     assert "it names no host" in done.stderr
+
+
+def test_a_scheduler_that_dies_ends_it_all(ssh, port):
+    with subprocess.Popen(
+        dcluster("127.0.0.1", "127.0.0.2", "--scheduler-port", port), stdout=subprocess.PIPE, text=True
+    ) as process:
+        until_said(process, "Registered with center at:", 2)
+        (scheduler,) = [p for p in psutil.process_iter(["cmdline"]) if is_scheduler(p.info["cmdline"] or [], port)]
+        scheduler.kill()
+        rest = process.stdout.read()
+        assert process.wait(30) == 7
+    assert rest.endswith("Remote processes have been terminated. Exiting.\n")
+    assert list((ssh.folder / "tmp").iterdir()) == []
+
+
+def is_scheduler(words: list[str], port: str) -> bool:
+    return "distributed.cli.dscheduler" in words and port in words and "bash" not in words[0]

@@ -97,6 +97,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("launchers/config.py", "io"),
     ("launchers/folder.py", "io"),
     ("launchers/head.py", "io"),
+    ("launchers/leftovers.py", "io"),
     ("launchers/progress.py", "io"),
     ("launchers/registry.py", "io"),
     ("launchers/watching.py", "io"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ import pytest
 
 from launchers import config
 from launchers.cli import main
+from launchers.registry import launcher_names, load_launcher
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +30,16 @@ def logging_as_before():
     root.handlers = handlers
     for name in names:
         logging.getLogger(name).setLevel(level[name])
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before():
+    """A command that has ended leaves its process, which here is that of all tests, deaf to them."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def run(capsys, *argv: str) -> tuple[int, str, str]:
@@ -75,6 +87,7 @@ def test_help_of_a_system_has_every_option_and_the_exit_codes(capsys):
     [
         (["slurm"], "say how many workers: -n 4"),
         (["slurm", "-n", "0"], "0 is not a number of workers from 1 to"),
+        (["slurm", "-n", "-1"], "-1 is not a number of workers from 1 to"),
         (["slurm", "-n", "abc"], "'abc' is not a whole number of workers"),
         (["slurm", "-n", "4", "--walltime", "30"], "30 is ambiguous: write 30m or 30s"),
         (["slurm", "-n", "4", "--walltime", "soon"], "'soon' is not a duration"),
@@ -117,6 +130,18 @@ def test_a_missing_program_is_told_before_anything_starts(capsys, monkeypatch, o
         "dlaunch: sbatch is not in PATH: this host does not belong to a SLURM cluster"
     )
     assert list((own_home / ".dlaunch").iterdir()) == []
+
+
+# drmaa has a library instead, and a sentence about that.
+@pytest.mark.parametrize("system", sorted(set(launcher_names()) - {"drmaa"}))
+def test_whatever_program_is_missing_it_says_what_to_do(system, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    code, _, err = run(capsys, system, *(["--hosts", "n1"] if system == "ssh" else ["-n", "1"]))
+    assert code == 127
+    said = err.splitlines()[-1]
+    assert said.startswith(f"dlaunch: {load_launcher(system).programs[0]} is not in PATH: ")
+    expected = {"sge": "submit host", "local": "install it", "ssh": "openssh-client"}
+    assert expected.get(system, "login node") in said
 
 
 def test_a_template_with_an_undefined_variable(capsys, tmp_path):
