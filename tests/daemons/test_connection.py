@@ -315,7 +315,7 @@ def test_lengths_over_the_limits_are_refused_before_anything_is_allocated(head, 
 
 
 def test_a_frame_larger_than_memory_is_the_peers_error(monkeypatch):
-    def none_left(*args):
+    def none_left(*args, **options):
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr(module.mmap, "mmap", none_left)
