@@ -185,7 +185,7 @@ def test_where_neither_works_the_error_says_so(array, monkeypatch):
 
     monkeypatch.setattr(segments, "_memfd", denied)
     monkeypatch.setattr(segments, "_unnamed_file", denied)
-    with pytest.raises(SharedMemoryError, match="cannot make a segment of shared memory: .*Operation not permitted"):
+    with pytest.raises(SharedMemoryError, match=r"cannot make a segment of shared memory: .*Operation not permitted"):
         fill([bytes_of(array)])
 
 
