@@ -245,10 +245,9 @@ class Worker(Operations):
                 return
 
     async def _listen_to(self, membership: Membership) -> None:
-        batch = membership.messages
+        self.handle(events.SchedulerMessages(membership.messages))
         while True:
-            self.handle(events.SchedulerMessages(batch))
-            batch = await membership.connection.read()
+            self.handle(events.SchedulerMessages(await membership.connection.read()))
 
     async def _close(self, reason: str) -> None:
         if self._beat is not None:
