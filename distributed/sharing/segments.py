@@ -67,13 +67,14 @@ class Segment(mmap.mmap):
                 os.close(fd)
 
     def part(self, offset: int, length: int) -> memoryview:
-        """Return a view of ``length`` bytes from ``offset`` on.
+        """Return a view of ``length`` bytes from ``offset`` on, read-only unless it is private.
 
         Raises SharedMemoryError if the segment is shorter.
         """
         if offset + length > len(self) - TOKEN_BYTES:
             raise SharedMemoryError(f"{length} bytes at {offset} are more than a segment of {len(self)} bytes holds")
-        return memoryview(self)[offset : offset + length]
+        view = memoryview(self)[offset : offset + length]
+        return view if self.is_private else view.toreadonly()
 
     def named(self, offset: int, length: int) -> SharedBuffer:
         """Return what another process needs to open a part of it."""

@@ -24,15 +24,14 @@ from distributed.daemon import operation
 from distributed.errors import AuthenticationError, CommError, ConfigError, RemoteProtocolError
 from distributed.messages import Message
 from distributed.network import own_address, parse_address
-from distributed.sharing.charge import charged_bytes
-from distributed.sharing.segments import live, populate_all
+from distributed.sharing.segments import live
 from distributed.units import format_memory
 from distributed.worker import actions, events
 from distributed.worker.background import in_thread
 from distributed.worker.executor import Executor
 from distributed.worker.joining import Membership, SchedulerSeeker
 from distributed.worker.machine import RESUME_BELOW, WorkerMachine
-from distributed.worker.memory import give_back_memory, resident_bytes
+from distributed.worker.memory import charged_memory, give_back_memory, resident_bytes
 from distributed.worker.operations import Operations
 from distributed.worker.running import TaskRunner
 from distributed.worker.stdio import EXIT_WRECKED, StdioGuard
@@ -303,7 +302,7 @@ class Worker(Operations):
         self._schedule_beat()
 
     async def _measure_shared(self) -> None:
-        used = await in_thread(_charged_above, int(RESUME_BELOW * self.memory_limit))
+        used = await in_thread(charged_memory, RESUME_BELOW * self.memory_limit)
         self.handle(events.MemoryMeasured(used, self.executor.executing))
 
     # -- actions ---------------------------------------------------------------
@@ -385,15 +384,6 @@ def _center(ip: str | None, port: int | None) -> list[str]:
         return []
     host, number = parse_address(ip, port)
     return [f"[{host}]:{number}" if ":" in host else f"{host}:{number}"]
-
-
-def _charged_above(threshold: int) -> int:
-    """Return the memory that this process has to answer for: exactly if it is above ``threshold``
-    bytes, else what is resident, shared or not, if that is not above it either.
-    """
-    populate_all()  # the system counts only pages that were looked at
-    used = resident_bytes()
-    return charged_bytes(used) if used > threshold else used
 
 
 def _versions() -> dict[str, str]:

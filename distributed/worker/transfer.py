@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from distributed.errors import CommError, RequestTimeoutError, TaskError
 from distributed.messages import Payload
 from distributed.pool import ConnectionPool
-from distributed.sharing.exchange import THRESHOLD, Exchange
+from distributed.sharing.exchange import THRESHOLD, Exchange, Shared
 from distributed.sharing.requests import request_data
 from distributed.wire.payload import dumps, payload_nbytes
 from distributed.worker.background import in_thread
@@ -143,15 +143,17 @@ class DataServer:
         return await asyncio.shield(task)
 
     async def _share(self, key: str, value: Any) -> Payload:
-        assert self._exchange is not None
         exported = self._store.exports.get(key)
-        payload = exported[1] if exported is not None and exported[0] is value else None
+        known = exported[1] if exported is not None and exported[0] is value else None
         async with self._slots:
-            if payload is None:
-                payload = await in_thread(_pickled, key, value)
-            shared = await in_thread(self._exchange.share, payload)
+            payload, shared = await in_thread(self._shared_form, key, value, known)
         if shared is None:
             return payload
-        move = self._exchange.mode == "read-only" and _is_plain(value)
+        move = self._exchange is not None and self._exchange.mode == "read-only" and _is_plain(value)
         self._store.settle(key, value, shared.kept, move=move)
         return shared.travels
+
+    def _shared_form(self, key: str, value: Any, known: Payload | None) -> tuple[Payload, Shared | None]:
+        assert self._exchange is not None
+        payload = _pickled(key, value) if known is None else known
+        return payload, self._exchange.share(payload)

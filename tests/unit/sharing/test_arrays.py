@@ -49,3 +49,12 @@ def test_so_is_one_for_which_there_is_no_shared_memory(why, monkeypatch):
 def test_objects_cannot_be_shared():
     with pytest.raises(ValueError, match="holds Python objects"):
         shared_empty(10, object)
+
+
+def test_others_in_the_same_process_see_it_read_only():
+    array = shared_empty(1_000_000)
+    exchange = Exchange("read-only")
+    travels, kept = exchange.share(dumps(array))
+    assert not loads(exchange.adopt(travels)).flags.writeable
+    assert not loads(kept).flags.writeable
+    array[0] = 1.0
