@@ -116,7 +116,7 @@ class DataServer:
         self._store = store
         self._exchange = exchange
         self._slots = asyncio.Semaphore(SERVED_AT_ONCE)
-        self._underway: dict[str, asyncio.Task[Payload]] = {}
+        self._underway: dict[tuple[str, int], asyncio.Task[Payload]] = {}
 
     async def get(self, keys: Iterable[str], place: str = "") -> dict[str, Payload]:
         """Return the payloads of those of ``keys`` that are here, for a reader at ``place``."""
@@ -136,10 +136,11 @@ class DataServer:
 
     async def _shared(self, key: str, value: Any) -> Payload:
         """Put a value into shared memory, once however many ask for it at the same time."""
-        task = self._underway.get(key)
+        which = (key, id(value))  # a key may be computed anew meanwhile
+        task = self._underway.get(which)
         if task is None:
-            task = self._underway[key] = asyncio.ensure_future(self._share(key, value))
-            task.add_done_callback(lambda _: self._underway.pop(key))
+            task = self._underway[which] = asyncio.ensure_future(self._share(key, value))
+            task.add_done_callback(lambda _: self._underway.pop(which))
         return await asyncio.shield(task)
 
     async def _share(self, key: str, value: Any) -> Payload:
