@@ -13,6 +13,7 @@ time that it looks.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import fcntl
 import mmap
@@ -22,6 +23,7 @@ import secrets
 import stat
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -42,6 +44,8 @@ _SEAL_SEAL_SHRINK_GROW: Final = 1 | 2 | 4
 _SEAL_WRITE: Final = 8
 _SEAL_FUTURE_WRITE: Final = 16
 _LARGEST_WRITE: Final = 2**30
+_SLOW_TO_FREE: Final = 2**24
+_MAP_GOES_S: Final = 0.1
 _POPULATE_READ: Final = 22
 _ON_LINUX: Final = sys.platform.startswith("linux")
 
@@ -63,8 +67,7 @@ class Segment(mmap.mmap):
     def __del__(self) -> None:
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            with contextlib.suppress(OSError):
-                os.close(fd)
+            _close(fd, len(self))
 
     def part(self, offset: int, length: int) -> memoryview:
         """Return a view of ``length`` bytes from ``offset`` on, read-only unless it is private.
@@ -87,6 +90,23 @@ class Segment(mmap.mmap):
             self.madvise(_POPULATE_READ)
         except OSError:  # older than Linux 5.14: look at a byte of each
             memoryview(self)[:: mmap.PAGESIZE].tobytes()
+
+
+def _close(fd: int, nbytes: int) -> None:
+    """Close a descriptor of a segment.  Not here, if that may free much: 1 GB takes 60 ms."""
+    if nbytes >= _SLOW_TO_FREE:
+        # Not by threading: this runs whenever the last view dies, maybe within a lock of that.
+        with contextlib.suppress(RuntimeError):  # no more threads at the end of the interpreter
+            _thread.start_new_thread(_close_later, (fd,))
+            return
+    with contextlib.suppress(OSError):
+        os.close(fd)
+
+
+def _close_later(fd: int) -> None:
+    # The map goes right after this began; whoever lets go last has to free the pages.
+    time.sleep(_MAP_GOES_S)
+    _close(fd, 0)
 
 
 _known: WeakValueDictionary[bytes, Segment] = WeakValueDictionary()

@@ -6,6 +6,7 @@ import gc
 import mmap
 import os
 import stat
+import threading
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from distributed.errors import SharedMemoryError
 from distributed.messages import SharedBuffer
 from distributed.sharing import segments
 from distributed.sharing.segments import fill, live, locate, make_room, open_segment, populate_all
+from tests.aio import until_sync
 from tests.holders import held
 
 
@@ -214,3 +216,24 @@ def test_populated_pages_are_charged_by_parts(array, monkeypatch, old):
         resident = next(int(line.split()[1]) for line in lines if line.startswith("Rss:"))
     assert mine
     assert resident * 1024 >= array.nbytes
+
+
+def test_to_free_a_large_one_does_not_hold_up_whoever_drops_it(monkeypatch):
+    closed_in = []
+    true_close = os.close
+    segment, _ = fill([memoryview(bytes(2**24))])
+    monkeypatch.setattr(segments.os, "close", lambda fd: closed_in.append(threading.get_ident()) or true_close(fd))
+    del segment
+    until_sync(lambda: closed_in, what="the descriptor to be closed")
+    assert threading.get_ident() not in closed_in
+
+
+def test_without_threads_it_is_freed_at_once(monkeypatch):
+    def none_left(*args):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    before = held()
+    segment, _ = fill([memoryview(bytes(2**24))])
+    monkeypatch.setattr(segments._thread, "start_new_thread", none_left)
+    del segment
+    assert held() == before
