@@ -3,7 +3,8 @@
     python -m benchmarks.transfer [--megabytes 256] [--rounds 5]
 
 All figures are GB per second of one array, medians of rounds (least and most in brackets), measured in turns so that
-a slow minute of the machine hits all alike.  What receives an array looks at one number of each of its pages.
+a slow minute of the machine hits all alike; on a virtual machine the first rounds also wait for its host to find memory.
+What receives an array looks at one number of each of its pages.
 "first": a result that was never asked for before; "again": asked for by a second reader; "in place": made by
 ``shared_empty``.
 """
@@ -27,6 +28,7 @@ from distributed.sharing.segments import fill
 
 Figures = dict[str, list[float]]
 _PAGE_NUMBERS = 512
+_WARM_UP = 2
 
 
 def make(numbers: int, seed: float) -> np.ndarray:
@@ -152,9 +154,9 @@ def main() -> None:
     raw = RawSocket(array)
     figures: Figures = defaultdict(list)
     with cluster("off") as apart, cluster("read-only") as together:
-        for number in range(arguments.rounds + 1):
-            if number == 1:
-                figures.clear()  # the first round warms up
+        for number in range(arguments.rounds + _WARM_UP):
+            if number == _WARM_UP:
+                figures.clear()
             floors(figures, raw, array)
             transfers(figures, apart, "network", numbers, float(number))
             transfers(figures, together, "shared memory", numbers, float(number))
