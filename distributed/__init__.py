@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from distributed.nanny import Nanny
     from distributed.pool import rpc
     from distributed.scheduler import Scheduler
+    from distributed.sharing import shared_empty
     from distributed.worker import Worker, get_worker
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ _HOMES = {
     "get_worker": "worker",
     "progress": "client",
     "rpc": "pool",
+    "shared_empty": "sharing",
     "wait": "client",
 }
 
@@ -66,6 +68,7 @@ __all__ = [
     "get_worker",
     "progress",
     "rpc",
+    "shared_empty",
     "wait",
 ]
 

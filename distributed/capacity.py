@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-__all__ = ["host_memory", "memory_share", "usable_cores", "usable_memory"]
+__all__ = ["host_memory", "memory_left", "memory_share", "usable_cores", "usable_memory"]
 
 # (variable that only a job has, variables with the cores of one process there, best first)
 _JOB_CORES: Final = (
@@ -117,6 +117,29 @@ def host_memory() -> int:
     import psutil  # where the system has no such variables
 
     return int(psutil.virtual_memory().total)
+
+
+def _cgroup_left(root: Path) -> Iterator[int]:
+    for folder in _cgroup_folders(root, "memory"):
+        for limit, used, cache in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            most, now = (_number("".join(_read(folder / name)[:1])) for name in (limit, used))
+            if 0 < most < _UNLIMITED:
+                words = _read(folder / "memory.stat")
+                # Files read once count as used, but make way for whoever needs the memory.
+                cached = _number(words[words.index(cache) + 1]) if cache in words else 0
+                yield max(most - now + cached, 0)
+
+
+def memory_left(root: Path = Path("/")) -> int:
+    """Return how much memory could still be taken, in bytes: of the host, or less in a cgroup."""
+    left = list(_cgroup_left(root))
+    words = _read(root / "proc/meminfo")
+    if "MemAvailable:" in words:
+        left.append(_number(words[words.index("MemAvailable:") + 1]) * 1024)
+    return min(left, default=0)
 
 
 def usable_memory(environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> int:

@@ -52,7 +52,8 @@ _MOST_MESSAGES: Final = 4096
 _BATCH_BYTES: Final = 2**20
 """More are sent as several batches, so that decoding one never holds up the peer for long."""
 _SMALL_FRAME: Final = 2**16
-_LARGE_FRAME: Final = 2**25
+_LARGE_FRAME: Final = 2**22
+_HUGE_PAGE: Final = 2**21
 _READ_BYTES: Final = 2**18
 _NOTHING: Final = memoryview(b"")
 
@@ -322,11 +323,15 @@ def _allocate(length: int) -> memoryview:
         if length < _LARGE_FRAME:
             return memoryview(bytearray(length))
         # Pages of a map come when they are written: no time to clear them, and a peer that
-        # announces much and sends little costs nothing.
-        pages = mmap.mmap(-1, length)
+        # announces much and sends little costs nothing.  Private and huge: to fault in small ones,
+        # or shared ones, takes longer than to receive what is put into them.
+        pages = mmap.mmap(-1, length + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except (MemoryError, OSError, OverflowError) as error:
         raise RemoteProtocolError(f"frame of {length} bytes: there is not so much memory") from error
-    return memoryview(pages)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without them
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(pages)[:length]
 
 
 def socket_address(stream: IOStream, *, peer: bool) -> str:

@@ -299,28 +299,35 @@ class Daemon(TCPServer):
         await connection.linger()
 
     async def _serve(self, connection: Connection) -> None:
-        while True:
-            try:
-                batch = await connection.read()
-            except RemoteProtocolError as error:
-                if not connection.sound:
-                    raise
-                logger.warning("%s sent nonsense: %s", connection.peer, error)
-                connection.send(Reply(error=dump_error(error)))
-                await connection.drain(HIGH_WATER)
-                continue
-            for position, message in enumerate(batch):
-                if not isinstance(message, Request):
-                    logger.warning("%s sent nonsense: %s", connection.peer, problem := _misplaced(message))
-                    connection.send(Reply(error=dump_error(problem)))
-                elif (found := self._find(message.op)) is not None and found.takes_stream:
-                    connection.unread(batch[position + 1 :])
-                    await self._hand_over(connection, found, message)
-                    return
-                else:
-                    self.reply(connection, await self.answer(message))
-                # A peer that asks and does not read the answers is not asked for more.
-                await connection.drain(HIGH_WATER)
+        # A turn of its own for each batch: a peer may be silent for long after one, and what it
+        # sent last must not be kept so long.
+        while await self._serve_batch(connection):
+            pass
+
+    async def _serve_batch(self, connection: Connection) -> bool:
+        """Answer what a peer sends next; return whether to go on."""
+        try:
+            batch = await connection.read()
+        except RemoteProtocolError as error:
+            if not connection.sound:
+                raise
+            logger.warning("%s sent nonsense: %s", connection.peer, error)
+            connection.send(Reply(error=dump_error(error)))
+            await connection.drain(HIGH_WATER)
+            return True
+        for position, message in enumerate(batch):
+            if not isinstance(message, Request):
+                logger.warning("%s sent nonsense: %s", connection.peer, problem := _misplaced(message))
+                connection.send(Reply(error=dump_error(problem)))
+            elif (found := self._find(message.op)) is not None and found.takes_stream:
+                connection.unread(batch[position + 1 :])
+                await self._hand_over(connection, found, message)
+                return False
+            else:
+                self.reply(connection, await self.answer(message))
+            # A peer that asks and does not read the answers is not asked for more.
+            await connection.drain(HIGH_WATER)
+        return True
 
     async def _hand_over(self, connection: Connection, found: Operation, message: Request) -> None:
         try:

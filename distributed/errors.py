@@ -24,6 +24,7 @@ __all__ = [
     "RemoteError",
     "RemoteProtocolError",
     "RequestTimeoutError",
+    "SharedMemoryError",
     "TaskError",
     "WorkerLostError",
 ]
@@ -90,6 +91,10 @@ class ConnectionLostError(CommError):
 
 class AuthenticationError(CommError):
     """The two sides do not hold the same cluster secret, or do not speak the same protocol version."""
+
+
+class SharedMemoryError(DistributedError):
+    """A segment of shared memory cannot be made or opened: the data have to travel."""
 
 
 class RequestTimeoutError(DistributedError, TimeoutError):

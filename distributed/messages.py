@@ -7,7 +7,8 @@ A *payload* is an object of the user's in pickled form, opaque to all but its fi
 
 - ``bytes``: one small pickle, or
 - ``[pickle, *buffers]``: a pickle and its out-of-band buffers (pickle protocol 5); parts of 64 KiB and more travel as
-  frames of their own, as :class:`Buffer`.
+  frames of their own, as :class:`Buffer`, or stay in shared memory, named by a :class:`SharedBuffer`, if both sides
+  are processes of one user on one host and the reader asked for it.
 
 ``run`` numbers in task messages count the times that the scheduler handed any task to any worker: an answer with
 another number than the scheduler's current one for that task is stale and ignored.
@@ -49,6 +50,7 @@ __all__ = [
     "RetryKeys",
     "RunBlock",
     "RunTask",
+    "SharedBuffer",
     "StealTask",
     "SubmitBlock",
     "SubmitTasks",
@@ -77,6 +79,29 @@ class Buffer:
 
     def __repr__(self) -> str:
         return f"Buffer({len(self)} bytes)"
+
+
+class SharedBuffer:
+    """Bytes that do not travel: ``length`` of them from ``offset`` on in a segment of shared memory.
+
+    The segment is descriptor ``fd`` of process ``pid``, ``size`` bytes large, and carries ``token`` (16 bytes).
+    """
+
+    __slots__ = ("fd", "length", "offset", "pid", "size", "token")
+
+    def __init__(self, pid: int, fd: int, size: int, token: bytes, offset: int, length: int) -> None:
+        self.pid = pid
+        self.fd = fd
+        self.size = size
+        self.token = token
+        self.offset = offset
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __repr__(self) -> str:
+        return f"SharedBuffer({self.length} bytes, process {self.pid}, descriptor {self.fd})"
 
 
 Payload: TypeAlias = bytes | list[Any]

@@ -24,6 +24,7 @@ from distributed.nanny import ForkServer, Nanny, WorkerProcess
 from distributed.nanny.daemon import THREAD_VARIABLES
 from distributed.nanny.orders import Listening, Registered, Report, WorkerSettings
 from distributed.network import interface_address, parse_address, resolve_host
+from distributed.sharing.exchange import MODES, chosen_mode
 from distributed.units import format_memory
 
 __all__ = ["command", "main"]
@@ -94,6 +95,12 @@ _LABEL_WIDTH: Final = 28
     metavar="NAME=AMOUNT,...",
     help="What tasks may ask for, like GPU=2,licence=1.",
 )
+@click.option(
+    "--shared-memory",
+    type=click.Choice(MODES),
+    help="How large data go to and come from processes of this host: as read-only views, as views that become copies "
+    "where they are written to, or not at all; default: DLAUNCH_SHARED_MEMORY in the environment, else read-only.",
+)
 @click.option("--job-id", default="", help="The batch system's name for this job, shown beside the worker.")
 @click.option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
 @click.version_option(package_name="dlaunch")
@@ -157,6 +164,7 @@ def _settings(
     death_timeout: float | None,
     local_directory: str | None,
     resources: dict[str, float],
+    shared_memory: str | None,
     job_id: str,
     log_level: str | None,
 ) -> WorkerSettings:
@@ -184,6 +192,7 @@ def _settings(
         nthreads=nthreads,
         memory_limit=int(memory_limit),
         resources=resources,
+        shared_memory=chosen_mode(shared_memory),
         job_id=job_id,
         death_timeout_s=death_timeout,
         local_directory=local_directory,
@@ -330,6 +339,7 @@ def _make_nanny(settings: WorkerSettings, number: int, nprocs: int, fork_server:
         resources=settings.resources,
         death_timeout_s=settings.death_timeout_s,
         job_id=settings.job_id,
+        shared_memory=settings.shared_memory,
         fork_server=fork_server,
         listener=_print_report,
         log_level=settings.log_level,

@@ -82,6 +82,7 @@ def _make(settings: WorkerSettings) -> Worker:
         nanny=settings.nanny,
         job_id=settings.job_id,
         stdio=StdioGuard(),
+        shared_memory=settings.shared_memory,
     )
 
 

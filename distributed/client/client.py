@@ -50,7 +50,9 @@ class Client(Connecting, Control):
     and ended with the client.
 
     ``secret``: the cluster's, if no file tells it.  ``timeout_s``: how long to try to connect.
-    ``name``: begins the client's id in the scheduler's log.
+    ``name``: begins the client's id in the scheduler's log.  ``shared_memory``: how large data go to
+    and come from workers on this host: ``"read-only"``, ``"writable"`` or ``"off"`` (default:
+    ``DLAUNCH_SHARED_MEMORY`` in the environment, else read-only).
 
     A client works from any thread.  In a coroutine, write ``async with Client(address) as client``:
     then the methods that otherwise block return awaitables, and it runs on that coroutine's loop

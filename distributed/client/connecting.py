@@ -25,6 +25,7 @@ from distributed.client.opening import Target, named_target, open_session, runni
 from distributed.client.session import Session
 from distributed.errors import CommError, ConfigError, ConnectionClosedError, DistributedError
 from distributed.local import LocalCluster
+from distributed.sharing.exchange import chosen_mode
 
 __all__ = ["Connecting"]
 
@@ -54,6 +55,7 @@ class Connecting:
         timeout: float | None = None,
         start: bool = True,
         loop: IOLoop | None = None,
+        shared_memory: str | None = None,
     ) -> None:
         self._session: Session | None = None
         self._runner: LoopThread | None = None
@@ -64,6 +66,7 @@ class Connecting:
         self._wanted = (address, cluster, cluster_file, secret)
         self._name = name
         self._given_loop = loop
+        self._shared_memory = chosen_mode(shared_memory)
         self._asynchronous = asynchronous
         self.timeout_s = timeout_s if timeout is None else timeout  # the founding name
         self.callbacks = CallbackThread("client-callbacks")
@@ -169,7 +172,9 @@ class Connecting:
 
     async def _open(self) -> Session:
         target = named_target(*self._wanted) or await self._found()
-        session = await open_session(target, timeout_s=self.timeout_s, name=self._name)
+        session = await open_session(
+            target, timeout_s=self.timeout_s, name=self._name, shared_memory=self._shared_memory
+        )
         try:
             self._threads = await session.request("ncores", patience_s=self.timeout_s)
         except BaseException:

@@ -19,6 +19,7 @@ from distributed.client.table import KeyState, Remote, exception_of
 from distributed.client.waiters import Countdown, LoopWaker
 from distributed.errors import CommError, DistributedError, RequestTimeoutError, TaskError, WorkerLostError
 from distributed.messages import Payload
+from distributed.sharing.requests import request_data
 from distributed.wire.payload import loads
 
 __all__ = ["Fetched", "fetch", "load_result"]
@@ -136,8 +137,8 @@ async def _all_ended(session: Session, states: Sequence[KeyState]) -> None:
             countdown.unwatch(states)
 
 
-def _requests(open_states: dict[str, KeyState]) -> list[tuple[str, list[str]]]:
-    """Group keys by a worker that holds them, in requests of bounded size."""
+def _requests(open_states: dict[str, KeyState]) -> list[tuple[str, list[str], int]]:
+    """Group keys by a worker that holds them, in requests of bounded size: worker, keys, bytes."""
     by_worker: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for key, state in open_states.items():
         if isinstance(state.detail, Remote) and state.detail.workers:
@@ -152,20 +153,20 @@ def _requests(open_states: dict[str, KeyState]) -> list[tuple[str, list[str]]]:
             keys.append(key)
             size += nbytes
             if size >= _BYTES_PER_REQUEST or len(keys) >= _KEYS_PER_REQUEST:
-                requests.append((worker, keys))
+                requests.append((worker, keys, size))
                 keys, size = [], 0
         if keys:
-            requests.append((worker, keys))
+            requests.append((worker, keys, size))
     return requests
 
 
 async def _from_workers(session: Session, got: Fetched, open_states: dict[str, KeyState]) -> None:
     slots = asyncio.Semaphore(_REQUESTS_AT_ONCE)
 
-    async def ask(worker: str, keys: list[str]) -> None:
+    async def ask(worker: str, keys: list[str], nbytes: int) -> None:
         async with slots:
             try:
-                found = await session.pool.request(worker, "get_data", timeout_s=_REQUEST_TIMEOUT_S, keys=keys)
+                found = await request_data(session.pool, worker, keys, nbytes, session.exchange, _REQUEST_TIMEOUT_S)
             except DistributedError as error:
                 logger.debug("could not fetch %d keys from %s: %s", len(keys), worker, error)
                 return
@@ -173,7 +174,7 @@ async def _from_workers(session: Session, got: Fetched, open_states: dict[str, K
             if open_states.pop(key, None) is not None:
                 got.payloads[key] = payload
 
-    await asyncio.gather(*(ask(worker, keys) for worker, keys in _requests(open_states)))
+    await asyncio.gather(*(ask(*request) for request in _requests(open_states)))
 
 
 async def _relayed(session: Session, got: Fetched, open_states: dict[str, KeyState]) -> None:

@@ -155,7 +155,9 @@ def _client_id(name: str | None) -> str:
     return f"{name or f'Client-{user}-{os.getpid()}'}-{uuid.uuid4().hex[:12]}"
 
 
-async def open_session(target: Target, *, timeout_s: float, name: str | None = None) -> Session:
+async def open_session(
+    target: Target, *, timeout_s: float, name: str | None = None, shared_memory: str | None = None
+) -> Session:
     """Connect to the scheduler, register, and return the session on the running loop.
 
     Raises CommError if it cannot be reached (the text contains "connect" and the address),
@@ -179,6 +181,7 @@ async def open_session(target: Target, *, timeout_s: float, name: str | None = N
         scheduler_id=scheduler_id,
         secret=target.secret,
         early=early,
+        shared_memory=shared_memory,
     )
 
 

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
 
+from distributed.client.offers import Offers
 from distributed.client.session import Session
 from distributed.client.table import KeyState, Remote
 from distributed.errors import CommError, NoWorkersError, RequestTimeoutError
@@ -120,9 +121,11 @@ async def _upload(
     slots = asyncio.Semaphore(_REQUESTS_AT_ONCE)
     holders: dict[str, tuple[int, list[str]]] = {}
 
+    offers = Offers(session)
+
     async def send(worker: str, share: dict[str, Payload]) -> None:
         async with slots:
-            sizes = await _send_one(session, worker, share)
+            sizes = await _send_one(session, worker, share, offers)
         for key, nbytes in sizes.items():
             holders.setdefault(key, (nbytes, []))[1].append(worker)
 
@@ -131,9 +134,9 @@ async def _upload(
     return holders
 
 
-async def _send_one(session: Session, worker: str, share: dict[str, Payload]) -> dict[str, int]:
+async def _send_one(session: Session, worker: str, share: dict[str, Payload], offers: Offers) -> dict[str, int]:
     try:
-        answer = await session.pool.request(worker, "update_data", timeout_s=_REQUEST_TIMEOUT_S, data=share)
+        answer = await offers.send(worker, share, _REQUEST_TIMEOUT_S)
     except (CommError, RequestTimeoutError) as error:
         logger.debug("cannot reach %s directly (%s): the scheduler relays", worker, error)
         relayed = await session.pool.request(

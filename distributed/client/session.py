@@ -41,6 +41,7 @@ from distributed.messages import (
     WantKeys,
 )
 from distributed.pool import ConnectionPool
+from distributed.sharing.exchange import Exchange
 from distributed.wire.failure import load_error
 from distributed.wire.payload import payload_nbytes
 
@@ -59,7 +60,8 @@ class Session:
     :func:`distributed.client.opening.open_session`.
 
     Belongs to the loop it was made on; methods say if other threads may call them.
-    ``scheduler_address`` is ``"host:port"``, ``scheduler_id`` names this very scheduler process.
+    ``scheduler_address`` is ``"host:port"``, ``scheduler_id`` names this very scheduler process;
+    ``exchange`` knows what can be shared with workers on this host (``shared_memory``: its mode).
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Session:
         scheduler_id: str,
         secret: bytes,
         early: Sequence[Message] = (),
+        shared_memory: str | None = None,
     ) -> None:
         self.id = client_id
         self.scheduler_address = address
@@ -79,6 +82,7 @@ class Session:
         self.lock = threading.Lock()
         self.table = KeyTable(f"fence-{uuid.uuid4().hex}-")
         self.pool = ConnectionPool(secret, limit=128, role="client")
+        self.exchange = Exchange(shared_memory)
         self.ended: CommError | None = None
         self._connection = connection
         self.thread = threading.get_ident()

@@ -34,6 +34,7 @@ from distributed.nanny.orders import (
 )
 from distributed.nanny.processes import ForkServer, Listener, WorkerProcess, describe_exit
 from distributed.network import own_address, parse_address
+from distributed.sharing.charge import charged_bytes
 
 __all__ = ["THREAD_VARIABLES", "Nanny"]
 
@@ -67,9 +68,10 @@ class Nanny(Daemon):
 
     ``worker``: what else the worker process is told, fields of ``WorkerSettings`` in ``orders.py``:
     ``cluster_file``, ``memory_limit`` (above 95 % of which it is killed), ``resources``,
-    ``job_id``, ``death_timeout_s``, ``environment``, ``log_level``.  ``fork_server``: one that
-    several nannies share (default: an own one); ``listener(process, report)`` is called for all
-    that worker processes do; ``stop_grace_s``: seconds that a worker has to say goodbye.
+    ``job_id``, ``death_timeout_s``, ``environment``, ``log_level``, ``shared_memory``.
+    ``fork_server``: one that several nannies share (default: an own one);
+    ``listener(process, report)`` is called for all that worker processes do; ``stop_grace_s``:
+    seconds that a worker has to say goodbye.
 
     Raises TypeError for an unknown setting, ConfigError for one that cannot be used.
     """
@@ -252,6 +254,8 @@ class Nanny(Daemon):
         used = 0
         if self.process is not None and self.process.is_alive and self.process.pid:
             used = resident_bytes_of(self.process.pid)
+            if used > limit * self.machine.policy.memory_fraction:  # what it only shares is no reason to kill it
+                used = charged_bytes(used, self.process.pid)
             self.handle(events.MemoryMeasured(used))
         pause_s = _ALERT_S if used > limit * _ALERT_FRACTION else _RELAXED_S
         # On the grid, so that the nannies of one loop wake it once for all of them.

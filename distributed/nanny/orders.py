@@ -33,7 +33,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``scheduler`` is ``"host:port"``; ``cluster_file``, if any, says it anew at each attempt to
     connect.  ``host`` is the address to listen on, ``memory_limit`` bytes, 0 for none;
     ``death_timeout_s`` None for ever; ``environment`` holds variables to set, ``defaults`` those to
-    set unless the process has them.
+    set unless the process has them; ``shared_memory`` is a mode, None for the environment's.
     """
 
     scheduler: str | None
@@ -52,6 +52,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     defaults: dict[str, str] = {}
     log_level: str | None = None
+    shared_memory: str | None = None
 
 
 class Spawn(msgspec.Struct, tag=True):

@@ -7,6 +7,7 @@ A batch on the wire, integers little-endian::
 Frame 0 is the msgpack of a list of messages.  Each further frame is one
 :class:`~distributed.messages.Buffer`, named in frame 0 by its number (msgpack extension type 1), so
 that large data are neither copied into the message on the way out nor out of it on the way in.
+What lies in shared memory is only named (:class:`~distributed.messages.SharedBuffer`, type 3).
 All lengths are known, and checked against :class:`Limits`, before anything is allocated.
 
 Messages are encoded when they are sent, not when the socket takes them: the sender learns at once
@@ -23,7 +24,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from distributed.errors import LocalProtocolError, RemoteProtocolError
-from distributed.messages import Buffer, Message
+from distributed.messages import Buffer, Message, SharedBuffer
 
 __all__ = [
     "HEAD",
@@ -43,6 +44,9 @@ _EXT_FRAME: Final = 1
 """The number of a frame, in 4 bytes."""
 _EXT_INLINE: Final = 2
 """The bytes of a Buffer themselves."""
+_EXT_SHARED: Final = 3
+"""Where a SharedBuffer is."""
+_SHARED = struct.Struct("<IIQQQ16s")
 
 _MOST_FRAMES: Final = 16384
 """Buffers of one chunk that get a frame of their own; those beyond travel inside frame 0."""
@@ -75,6 +79,8 @@ class Encoder:
         self._encode = msgspec.msgpack.Encoder(enc_hook=self._hook).encode
 
     def _hook(self, value: object) -> object:
+        if isinstance(value, SharedBuffer):
+            return msgspec.msgpack.Ext(_EXT_SHARED, _pack_shared(value))
         if not isinstance(value, Buffer):
             raise TypeError(f"a message cannot hold a {type(value).__name__}")
         frame = memoryview(value.data).cast("B")
@@ -97,6 +103,17 @@ class Encoder:
         body = memoryview(encoded)[len(_list_header(len(messages))) :]
         nbytes = len(body) + sum(map(len, frames)) if frames else len(body)
         return Chunk(len(messages), body, frames, nbytes)
+
+
+def _pack_shared(value: SharedBuffer) -> bytes:
+    return _SHARED.pack(value.pid, value.fd, value.size, value.offset, value.length, value.token)
+
+
+def _unpack_shared(data: memoryview) -> SharedBuffer:
+    if len(data) != _SHARED.size:
+        raise ValueError(f"extension {_EXT_SHARED} of {len(data)} bytes")
+    pid, fd, size, offset, length, token = _SHARED.unpack(data)
+    return SharedBuffer(pid, fd, size, token, offset, length)
 
 
 def _list_header(count: int) -> bytes:
@@ -131,6 +148,8 @@ class Decoder:
     def _hook(self, code: int, data: memoryview) -> object:
         if code == _EXT_INLINE:
             return Buffer(bytes(data))
+        if code == _EXT_SHARED:
+            return _unpack_shared(data)
         number = int.from_bytes(data, "little")
         if code != _EXT_FRAME or not 1 <= number <= len(self._frames):
             raise ValueError(f"extension {code} names frame {number} of {len(self._frames)}")

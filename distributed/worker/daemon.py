@@ -24,13 +24,14 @@ from distributed.daemon import operation
 from distributed.errors import AuthenticationError, CommError, ConfigError, RemoteProtocolError
 from distributed.messages import Message
 from distributed.network import own_address, parse_address
+from distributed.sharing.segments import live
 from distributed.units import format_memory
 from distributed.worker import actions, events
 from distributed.worker.background import in_thread
 from distributed.worker.executor import Executor
 from distributed.worker.joining import Membership, SchedulerSeeker
-from distributed.worker.machine import WorkerMachine
-from distributed.worker.memory import give_back_memory, resident_bytes
+from distributed.worker.machine import RESUME_BELOW, WorkerMachine
+from distributed.worker.memory import charged_memory, give_back_memory, resident_bytes
 from distributed.worker.operations import Operations
 from distributed.worker.running import TaskRunner
 from distributed.worker.stdio import EXIT_WRECKED, StdioGuard
@@ -57,7 +58,9 @@ class Worker(Operations):
     ``cluster_file``: the scheduler's addresses and the secret are read there, anew at each attempt;
     ``memory_limit``: bytes, above 85 % of which no task is started; ``resources``: amounts by name;
     ``death_timeout_s``: seconds without a scheduler after which the worker closes with exit code 3,
-    None for never; ``nanny``: its nanny's address; ``stdio``: for a process of its own.
+    None for never; ``nanny``: its nanny's address; ``stdio``: for a process of its own;
+    ``shared_memory``: how large data go to and come from processes of this host: ``"read-only"``,
+    ``"writable"`` or ``"off"`` (default: ``DLAUNCH_SHARED_MEMORY``, else read-only).
     """
 
     kind = "Worker"
@@ -82,11 +85,12 @@ class Worker(Operations):
         nanny: str | None = None,
         job_id: str = "",
         stdio: StdioGuard | None = None,
+        shared_memory: str | None = None,
     ) -> None:
         path = Path(cluster_file) if cluster_file else None
         if secret is None and path is not None:
             secret = ClusterFile.read(path).secret_bytes
-        super().__init__(loop=loop, host=ip, secret=secret)
+        super().__init__(loop=loop, host=ip, secret=secret, shared_memory=shared_memory)
         self._host_is_fixed = ip is not None
         self.ncores = ncores or usable_cores()
         self.name = name or ""
@@ -240,10 +244,9 @@ class Worker(Operations):
                 return
 
     async def _listen_to(self, membership: Membership) -> None:
-        batch = membership.messages
+        self.handle(events.SchedulerMessages(membership.messages))
         while True:
-            self.handle(events.SchedulerMessages(batch))
-            batch = await membership.connection.read()
+            self.handle(events.SchedulerMessages(await membership.connection.read()))
 
     async def _close(self, reason: str) -> None:
         if self._beat is not None:
@@ -292,8 +295,15 @@ class Worker(Operations):
         self._beat = asyncio.get_running_loop().call_later(self._membership.heartbeat_s, self._heartbeat)
 
     def _heartbeat(self) -> None:
-        self.handle(events.MemoryMeasured(resident_bytes(), self.executor.executing))
+        if self.memory_limit and live():
+            self.own(self._measure_shared(), name="measure memory")
+        else:
+            self.handle(events.MemoryMeasured(resident_bytes(), self.executor.executing))
         self._schedule_beat()
+
+    async def _measure_shared(self) -> None:
+        used = await in_thread(charged_memory, RESUME_BELOW * self.memory_limit)
+        self.handle(events.MemoryMeasured(used, self.executor.executing))
 
     # -- actions ---------------------------------------------------------------
 
@@ -332,7 +342,7 @@ class Worker(Operations):
         self.own(self._fetch_and_tell(action), name=f"fetch from {action.address}")
 
     async def _fetch_and_tell(self, action: actions.Fetch) -> None:
-        self.handle(await fetch(self.pool, action.address, action.keys, action.nbytes))
+        self.handle(await fetch(self.pool, action.address, action.keys, action.nbytes, self.exchange))
 
     def _pause(self, action: actions.Pause) -> None:
         self.executor.pause()

@@ -46,7 +46,7 @@ from distributed.worker.batch import Batch
 from distributed.worker.fetches import Fetches
 from distributed.worker.resources import Resources
 
-__all__ = ["WorkerMachine"]
+__all__ = ["PAUSE_ABOVE", "RESUME_BELOW", "WorkerMachine"]
 
 PAUSE_ABOVE = 0.85
 RESUME_BELOW = 0.75

@@ -6,7 +6,10 @@ import gc
 import os
 import sys
 
-__all__ = ["give_back_memory", "resident_bytes"]
+from distributed.sharing.charge import charged_bytes
+from distributed.sharing.segments import populate_all
+
+__all__ = ["charged_memory", "give_back_memory", "resident_bytes"]
 
 _STATM = "/proc/self/statm"
 _ON_LINUX = sys.platform.startswith("linux")
@@ -21,6 +24,16 @@ def resident_bytes() -> int:
     import psutil  # only where there is no /proc
 
     return int(psutil.Process().memory_info().rss)
+
+
+def charged_memory(exact_above: float) -> int:
+    """Return the memory that this process has to answer for, of shared memory its part.
+
+    That takes time if there is much; so up to ``exact_above`` bytes the resident memory will do, which is not less.
+    """
+    populate_all()  # the system counts only pages that were looked at
+    used = resident_bytes()
+    return charged_bytes(used) if used > exact_above else used
 
 
 def give_back_memory() -> None:

@@ -9,6 +9,7 @@ from tornado.ioloop import IOLoop
 
 from distributed.daemon import Daemon, operation
 from distributed.messages import Buffer, Payload
+from distributed.sharing.exchange import Exchange
 from distributed.wire.payload import dumps, loads, payload_nbytes
 from distributed.worker import events
 from distributed.worker.background import in_thread
@@ -16,6 +17,7 @@ from distributed.worker.context import here
 from distributed.worker.executor import Executor
 from distributed.worker.files import LocalDirectory
 from distributed.worker.machine import WorkerMachine
+from distributed.worker.memory import resident_bytes
 from distributed.worker.running import TaskRunner, call
 from distributed.worker.store import Pickled, Store
 from distributed.worker.transfer import DataServer
@@ -23,6 +25,9 @@ from distributed.worker.transfer import DataServer
 __all__ = ["Operations"]
 
 logger = logging.getLogger(__name__)
+
+_FULL_FRACTION = 0.75
+"""Of the memory limit: above, nothing is copied into shared memory."""
 
 
 class Operations(Daemon):
@@ -36,11 +41,15 @@ class Operations(Daemon):
     machine: WorkerMachine
     executor: Executor
     runner: TaskRunner
+    memory_limit: int
 
-    def __init__(self, *, loop: IOLoop | None, host: str | None, secret: bytes | None) -> None:
+    def __init__(
+        self, *, loop: IOLoop | None, host: str | None, secret: bytes | None, shared_memory: str | None = None
+    ) -> None:
         super().__init__(loop=loop, host=host, secret=secret)
         self.data = Store()
-        self._server = DataServer(self.data)
+        self.exchange = Exchange(shared_memory, self._may_take)
+        self._server = DataServer(self.data, self.exchange)
         self._directory: LocalDirectory | None = None
 
     @property
@@ -57,6 +66,10 @@ class Operations(Daemon):
         if self._directory is not None:
             self._directory.remove()
 
+    def _may_take(self, nbytes: int) -> bool:
+        """Whether ``nbytes`` more leave this worker well below its memory limit."""
+        return not self.memory_limit or resident_bytes() + nbytes <= _FULL_FRACTION * self.memory_limit
+
     def handle(self, event: events.Event) -> None:
         """Give an event to the machine and carry out what it decides."""
         raise NotImplementedError
@@ -67,18 +80,27 @@ class Operations(Daemon):
         return list(self.data)
 
     @operation
-    async def get_data(self, keys: list[str]) -> dict[str, Any]:
-        """Return key -> payload of those of ``keys`` that are here."""
-        return await self._server.get(keys)
+    async def get_data(self, keys: list[str], place: str = "") -> dict[str, Any]:
+        """Return key -> payload of those of ``keys`` that are here.
+
+        A reader that says its ``place`` is told of shared memory if it is here too.
+        """
+        return await self._server.get(keys, place)
+
+    @operation
+    async def place(self) -> str:
+        """Return the place of this worker, where processes share memory; empty if it does not."""
+        return self.exchange.place
 
     @operation
     async def update_data(self, data: dict[str, Any]) -> dict[str, Any]:
         """Take data: key -> payload.  Return ``nbytes``: key -> bytes.  The caller tells the
-        scheduler.
+        scheduler.  Raises SharedMemoryError if they name memory that cannot be opened here.
         """
         for key, payload in data.items():
             if not isinstance(payload, bytes | list):
                 raise TypeError(f"the data of {key} is {type(payload).__name__}, not a payload")
+        data = {key: self.exchange.adopt(payload) for key, payload in data.items()}
         sizes = {key: payload_nbytes(payload) for key, payload in data.items()}
         self.handle(events.DataReceived(sizes, {key: Pickled(payload) for key, payload in data.items()}))
         return {"status": "OK", "nbytes": sizes}

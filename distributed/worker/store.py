@@ -29,14 +29,16 @@ class Store(Mapping[str, Any]):
     """A mapping of values by key, with their sizes in bytes (``sizes``, together ``total``).
 
     ``held`` may be read from any thread; it is changed on the loop, except that :meth:`load` puts
-    an unpickled value in the place of its pickled form.
+    an unpickled value in the place of its pickled form.  ``exports``: key -> the value of which
+    processes of this host were told where it is, and the payload that keeps it there.
     """
 
-    __slots__ = ("held", "sizes", "total")
+    __slots__ = ("exports", "held", "sizes", "total")
 
     def __init__(self) -> None:
         self.held: dict[str, Any] = {}
         self.sizes: dict[str, int] = {}
+        self.exports: dict[str, tuple[Any, Payload]] = {}
         self.total = 0
 
     def __len__(self) -> int:
@@ -64,6 +66,22 @@ class Store(Mapping[str, Any]):
         for key in keys:
             self.held.pop(key, None)
             self.total -= self.sizes.pop(key, 0)
+        if self.exports:
+            for key in keys:
+                self.exports.pop(key, None)
+
+    def settle(self, key: str, value: Any, kept: Payload, *, move: bool) -> None:
+        """``value`` lies in shared memory now, as ``kept``: keep that as long as the key is held.
+
+        With ``move`` it takes the place of the value, whose own memory is free then.
+        """
+        if self.held.get(key) is not value:
+            return  # dropped or replaced meanwhile
+        if move:
+            self.held[key] = Pickled(kept)
+            self.exports.pop(key, None)
+        else:
+            self.exports[key] = (value, kept)
 
     def load(self, key: str) -> Any:
         """Return the value of ``key``.  Raises KeyError if it is not here, else whatever its

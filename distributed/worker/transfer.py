@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 from distributed.errors import CommError, RequestTimeoutError, TaskError
 from distributed.messages import Payload
 from distributed.pool import ConnectionPool
+from distributed.sharing.exchange import THRESHOLD, Exchange, Shared
+from distributed.sharing.requests import request_data
 from distributed.wire.payload import dumps, payload_nbytes
 from distributed.worker.background import in_thread
 from distributed.worker.events import Fetched, PeerFailed
@@ -24,12 +26,17 @@ SERVED_AT_ONCE = 32
 """Requests for data that are pickled at the same time; more wait."""
 _PATIENCE_S = 120.0
 _SLOWEST_BYTES_PER_S = 1_000_000
+_FEW = 100
 _QUICK = frozenset({int, float, bool, complex, type(None), str, bytes, bytearray})
 
 
-async def fetch(pool: ConnectionPool, address: str, keys: list[str], nbytes: int = 0) -> Fetched | PeerFailed:
+async def fetch(
+    pool: ConnectionPool, address: str, keys: list[str], nbytes: int = 0, exchange: Exchange | None = None
+) -> Fetched | PeerFailed:
     """Ask the worker at ``address`` for copies of ``keys``, about ``nbytes`` together.  Never
     raises.
+
+    With an ``exchange``, a worker on this host need not send what it can share.
 
     A connection that breaks is tried once more; a peer that does not answer within two minutes,
     plus a second per megabyte, counts as gone: a stopped process would answer never.
@@ -38,7 +45,7 @@ async def fetch(pool: ConnectionPool, address: str, keys: list[str], nbytes: int
     problem: Exception | None = None
     for _ in range(2):
         try:
-            payloads = await pool.request(address, "get_data", timeout_s=timeout_s, keys=keys)
+            payloads = await request_data(pool, address, keys, nbytes, exchange, timeout_s)
         except RequestTimeoutError as error:
             problem = error
             break
@@ -88,18 +95,66 @@ def _pickle_all(values: dict[str, Any]) -> dict[str, Payload]:
     return {key: _pickled(key, value) for key, value in values.items()}
 
 
+def _is_plain(value: Any, depth: int = 2) -> bool:
+    """Whether a value is the same after a journey: arrays, and plain containers of a few of them."""
+    kind = type(value)
+    if kind in _QUICK or kind is Pickled or (kind.__name__, kind.__module__) == ("ndarray", "numpy"):
+        return True
+    if not depth or kind not in (list, tuple, dict) or len(value) > _FEW:
+        return False
+    return all(_is_plain(item, depth - 1) for item in (value.values() if kind is dict else value))
+
+
 class DataServer:
-    """Serves the values of ``store``; pickling runs in a helper thread, arrays are not copied."""
+    """Serves the values of ``store``; pickling runs in a helper thread, arrays are not copied.
 
-    def __init__(self, store: Store) -> None:
+    With an ``exchange``, readers on this host are told where large values lie in shared memory,
+    where each is put when it is first asked for.
+    """
+
+    def __init__(self, store: Store, exchange: Exchange | None = None) -> None:
         self._store = store
+        self._exchange = exchange
         self._slots = asyncio.Semaphore(SERVED_AT_ONCE)
+        self._underway: dict[tuple[str, int], asyncio.Task[Payload]] = {}
 
-    async def get(self, keys: Iterable[str]) -> dict[str, Payload]:
-        """Return the payloads of those of ``keys`` that are here."""
+    async def get(self, keys: Iterable[str], place: str = "") -> dict[str, Payload]:
+        """Return the payloads of those of ``keys`` that are here, for a reader at ``place``."""
         values = self._store.held
         wanted = {key: values[key] for key in keys if key in values}
+        large = []
+        if place and self._exchange is not None and self._exchange.accepts(place):
+            large = [key for key in wanted if self._store.sizes.get(key, 0) >= THRESHOLD]
+        shared = {key: await self._shared(key, wanted.pop(key)) for key in large}
+        return {**shared, **await self._pickled(wanted)}
+
+    async def _pickled(self, wanted: dict[str, Any]) -> dict[str, Payload]:
         if all(type(value) in _QUICK or type(value) is Pickled for value in wanted.values()):
             return _pickle_all(wanted)
         async with self._slots:
             return await in_thread(_pickle_all, wanted)
+
+    async def _shared(self, key: str, value: Any) -> Payload:
+        """Put a value into shared memory, once however many ask for it at the same time."""
+        which = (key, id(value))  # a key may be computed anew meanwhile
+        task = self._underway.get(which)
+        if task is None:
+            task = self._underway[which] = asyncio.ensure_future(self._share(key, value))
+            task.add_done_callback(lambda _: self._underway.pop(which))
+        return await asyncio.shield(task)
+
+    async def _share(self, key: str, value: Any) -> Payload:
+        exported = self._store.exports.get(key)
+        known = exported[1] if exported is not None and exported[0] is value else None
+        async with self._slots:
+            payload, shared = await in_thread(self._shared_form, key, value, known)
+        if shared is None:
+            return payload
+        move = self._exchange is not None and self._exchange.mode == "read-only" and _is_plain(value)
+        self._store.settle(key, value, shared.kept, move=move)
+        return shared.travels
+
+    def _shared_form(self, key: str, value: Any, known: Payload | None) -> tuple[Payload, Shared | None]:
+        assert self._exchange is not None
+        payload = _pickled(key, value) if known is None else known
+        return payload, self._exchange.share(payload)

@@ -1,11 +1,14 @@
 import asyncio
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from distributed import connection as module
 from distributed.errors import ConnectionClosedError, ConnectionLostError, LocalProtocolError, RemoteProtocolError
 from distributed.messages import Buffer, Goodbye, KeyPending, Reply, Request
+from distributed.sharing.memory import address_of
 from distributed.wire.frames import HEAD, Limits, encode_batch
 from tests.aio import run_async, until
 from tests.daemons.linkbed import pair
@@ -315,7 +318,7 @@ def test_lengths_over_the_limits_are_refused_before_anything_is_allocated(head, 
 
 
 def test_a_frame_larger_than_memory_is_the_peers_error(monkeypatch):
-    def none_left(*args):
+    def none_left(*args, **options):
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr(module.mmap, "mmap", none_left)
@@ -387,3 +390,32 @@ def test_an_idle_connection_costs_no_cpu():
             await asyncio.wait([reading])
 
     run_async(main())
+
+
+def flags_at(address):
+    """What the system says of the map that an address lies in."""
+    inside = False
+    with open("/proc/self/smaps") as lines:
+        for line in lines:
+            first = line.split(None, 1)[0]
+            if "-" in first and ":" not in first:
+                low, high = (int(bound, 16) for bound in first.split("-"))
+                inside = low <= address < high
+            elif inside and first == "VmFlags:":
+                return line.split()[1:]
+    return None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_large_frame_is_received_into_private_huge_pages():
+    async def main():
+        async with pair() as (one, two):
+            one.send(Reply(1, Buffer(bytes(2**23))))
+            (reply,) = await two.read()
+            return flags_at(address_of(reply.result.data)), reply
+
+    flags, reply = run_async(main())
+    assert len(reply.result) == 2**23
+    assert "sh" not in flags  # shared pages are faulted in at half the speed
+    if Path("/sys/kernel/mm/transparent_hugepage").exists():
+        assert "hg" in flags

@@ -14,8 +14,9 @@ from distributed import network
 from distributed.comm import connect
 from distributed.daemon import Daemon, operation
 from distributed.errors import CommError, ConfigError, ConnectionClosedError, ConnectionLostError
-from distributed.messages import Goodbye, Request
+from distributed.messages import Buffer, Goodbye, Request
 from distributed.pool import ConnectionPool, rpc
+from distributed.worker.memory import resident_bytes
 from tests.aio import run_async, until, until_sync
 from tests.daemons.linkbed import SECRET, Answerer, running
 
@@ -464,5 +465,28 @@ def test_life_is_logged_at_info(caplog):
                 await rpc(daemon.address, secret=SECRET).terminate()
                 await daemon.finished()
         assert "Answerer was told to terminate" in caplog.text
+
+    run_async(main())
+
+
+class Swallowing(Answerer):
+    @operation
+    async def swallow(self, data: Buffer) -> int:
+        return len(data)
+
+
+def test_what_a_peer_sent_last_is_not_kept_until_it_speaks_again():
+    nbytes = 200_000_000
+
+    async def main():
+        async with running(Swallowing()) as daemon:
+            pool = ConnectionPool(SECRET)
+            try:
+                data = Buffer(bytes(nbytes))
+                before = resident_bytes()
+                assert await pool.request(daemon.address, "swallow", data=data) == nbytes
+                await until(lambda: resident_bytes() < before + nbytes / 4, what="the request's memory to be free")
+            finally:
+                await pool.close()
 
     run_async(main())

@@ -90,6 +90,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("distributed/network.py", "io"),
     ("distributed/pool.py", "io"),
     ("distributed/rpc.py", "io"),
+    ("distributed/sharing/*", "io"),
     ("distributed/worker/*", "io"),
     ("distributed/nanny/*", "io"),
     ("launchers/child.py", "io"),

@@ -135,3 +135,29 @@ def test_the_real_host_has_some_of_both(monkeypatch):
     monkeypatch.undo()
     assert capacity.usable_cores() >= 1
     assert capacity.usable_memory() > 10**8
+
+
+MEMINFO = "MemTotal: 200 kB\nMemFree: 5 kB\nMemAvailable: 1000 kB\n"
+
+
+def test_what_is_left_is_what_the_host_has_available(tmp_path):
+    assert capacity.memory_left(make(tmp_path, {"proc/meminfo": MEMINFO})) == 1000 * 1024
+    assert capacity.memory_left(tmp_path / "nowhere") == 0
+
+
+@pytest.mark.parametrize(
+    ("group", "folder", "limit", "used", "cache"),
+    [
+        ("0::/job\n", "job", "memory.max", "memory.current", "inactive_file"),
+        ("4:memory:/job\n", "memory/job", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ],
+)
+def test_a_cgroup_leaves_less_but_its_file_cache_makes_way(tmp_path, group, folder, limit, used, cache):
+    files = {
+        "proc/meminfo": MEMINFO,
+        "proc/self/cgroup": group,
+        f"sys/fs/cgroup/{folder}/{limit}": "50000",
+        f"sys/fs/cgroup/{folder}/{used}": "45000",
+        f"sys/fs/cgroup/{folder}/memory.stat": f"anon 1\n{cache} 2000\nother 3\n",
+    }
+    assert capacity.memory_left(make(tmp_path, files)) == 7000

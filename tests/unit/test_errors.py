@@ -16,6 +16,7 @@ EXAMPLES = [
     errors.ConnectionLostError("m", address="a:1"),
     errors.AuthenticationError("m", address="a:1"),
     errors.RequestTimeoutError("m"),
+    errors.SharedMemoryError("m"),
     errors.RemoteError("m", type_name="T", traceback="t", info=("x",)),
     errors.InvalidTransitionError("k", "m", ["a", "b"]),
     errors.TaskError("m", key="k", worker="w", type_name="T", traceback="t"),

@@ -57,7 +57,7 @@ def test_all_options(ran):
         *["127.0.0.1:8786", "--name", "w", "--nthreads", "3", "--host", "127.0.0.1"],
         *["--worker-port", "1234", "--nanny-port", "1235", "--memory-limit", "4GiB"],
         *["--death-timeout", "2m", "--local-directory", "/scratch", "--job-id", "12_3"],
-        *["--resources", "GPU=2, licence=0.5", "--log-level", "DEBUG"],
+        *["--resources", "GPU=2, licence=0.5", "--log-level", "DEBUG", "--shared-memory", "writable"],
     )
     assert settings == WorkerSettings(
         scheduler="127.0.0.1:8786",
@@ -72,6 +72,7 @@ def test_all_options(ran):
         death_timeout_s=120.0,
         local_directory="/scratch",
         log_level="DEBUG",
+        shared_memory="writable",
     )
     assert (nprocs, port) == (1, 1235)
 

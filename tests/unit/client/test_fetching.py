@@ -8,6 +8,7 @@ from distributed.client import fetching
 from distributed.client.fetching import fetch
 from distributed.client.table import KeyState, Remote
 from distributed.errors import CancelledError, CommError, ConnectionLostError, WorkerLostError
+from distributed.sharing.exchange import Exchange
 from tests.aio import run_async, until
 
 
@@ -36,6 +37,7 @@ class StubSession:
         self.lock = threading.Lock()
         self.ended = None
         self.holders = {}
+        self.exchange = Exchange("off")
 
     async def request(self, op, *, patience_s, keys):
         assert (op, bool(patience_s)) == ("who_has", True)

@@ -1,12 +1,13 @@
 import contextlib
 import struct
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from distributed.errors import LocalProtocolError, RemoteProtocolError
-from distributed.messages import Buffer, Goodbye, KeyPending, ReleaseKeys, Reply, Request, TaskFinished
+from distributed.messages import Buffer, Goodbye, KeyPending, ReleaseKeys, Reply, Request, SharedBuffer, TaskFinished
 from distributed.wire import frames
 from distributed.wire.frames import (
     HEAD,
@@ -211,3 +212,18 @@ def test_an_error_names_the_field():
 def test_any_bytes_are_messages_or_the_peers_error(data):
     with contextlib.suppress(RemoteProtocolError):
         assert isinstance(decode_batch(data), list)
+
+
+def test_a_shared_buffer_comes_back_as_it_was():
+    sent = SharedBuffer(4711, 12, 2**40, b"0123456789abcdef", 2**33, 2**34)
+    (reply,) = there_and_back([Reply(1, {"x": [b"pickle", sent]})])
+    got = reply.result["x"][1]
+    assert isinstance(got, SharedBuffer)
+    assert [getattr(got, name) for name in got.__slots__] == [getattr(sent, name) for name in sent.__slots__]
+    assert len(got) == 2**34
+
+
+def test_a_shared_buffer_of_another_size_is_nonsense():
+    body = msgspec.msgpack.encode([[2, 1, msgspec.msgpack.Ext(3, b"x" * 10)]])
+    with pytest.raises(RemoteProtocolError, match="extension 3 of 10 bytes"):
+        decode_batch(body)

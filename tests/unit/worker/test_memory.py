@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import psutil
 
-from distributed.worker.memory import give_back_memory, resident_bytes
+from distributed.worker import memory
+from distributed.worker.memory import charged_memory, give_back_memory, resident_bytes
 
 
 def test_resident_bytes_are_what_the_system_says():
@@ -17,3 +18,10 @@ def test_memory_is_given_back():
     blocks.clear()
     give_back_memory()
     assert resident_bytes() < with_blocks - 50e6
+
+
+def test_memory_that_is_shared_is_counted_by_parts_above_a_limit(monkeypatch):
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 1000)
+    monkeypatch.setattr(memory, "charged_bytes", lambda resident: resident // 4)
+    assert charged_memory(999) == 250
+    assert charged_memory(1000) == 1000

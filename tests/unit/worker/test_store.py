@@ -48,3 +48,34 @@ def test_a_value_dropped_while_it_is_unpickled_stays_dropped():
     STORE.put({"a": Pickled(dumps(DropsItself()))}, {"a": 9})
     assert STORE["a"] == "value"
     assert "a" not in STORE
+
+
+def test_a_value_in_shared_memory_is_kept_there_as_long_as_its_key():
+    store = Store()
+    value = object()
+    store.put({"x": value}, {"x": 5})
+    store.settle("x", value, [b"p"], move=False)
+    assert store.exports == {"x": (value, [b"p"])}
+    assert store.held["x"] is value
+    store.drop(["x"])
+    assert not store.exports
+
+
+def test_a_value_that_was_moved_is_given_up():
+    store = Store()
+    value = [1, 2]
+    store.put({"x": value}, {"x": 5})
+    store.settle("x", value, dumps([1, 2]), move=True)
+    assert store.held["x"] is not value
+    assert store["x"] == value
+    assert not store.exports
+
+
+@pytest.mark.parametrize("move", [True, False])
+def test_a_value_that_left_meanwhile_is_not_brought_back(move):
+    store = Store()
+    store.settle("x", 1, dumps(1), move=move)
+    store.put({"y": 2}, {"y": 5})
+    store.settle("y", object(), dumps(1), move=move)
+    assert store.held == {"y": 2}
+    assert not store.exports

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
+import numpy as np
 import pytest
 
 from distributed.errors import ConnectionLostError, RequestTimeoutError, TaskError
-from distributed.messages import Buffer
+from distributed.messages import Buffer, SharedBuffer
+from distributed.sharing.exchange import Exchange
 from distributed.wire.payload import dumps, loads
 from distributed.worker.events import Fetched, PeerFailed
 from distributed.worker.store import Pickled, Store
@@ -105,3 +108,103 @@ def test_a_value_that_cannot_be_pickled_raises_where_it_arrives_and_spoils_no_ot
     assert loads(found["good"]) == [1]
     with pytest.raises(TaskError, match="the result of bad is of type list, which cannot be"):
         loads(found["bad"])
+
+
+# -- shared memory -------------------------------------------------------------------------------
+
+ARRAY = np.arange(500_000.0)
+
+
+class Model:
+    """An object that is not the same after a journey."""
+
+    def __init__(self, array):
+        self.array = array
+        self.cache = "not pickled"
+
+    def __getstate__(self):
+        return {"array": self.array}
+
+
+def asked_for(store, mode="read-only", place=None, times=1):
+    exchange = Exchange(mode)
+
+    async def main():
+        server = DataServer(store, exchange)
+        asked = [server.get(list(store.held), exchange.place if place is None else place) for _ in range(times)]
+        return await asyncio.gather(*asked)
+
+    return exchange, run_async(main())
+
+
+def holding(value, nbytes=ARRAY.nbytes):
+    store = Store()
+    store.put({"x": value}, {"x": nbytes})
+    return store
+
+
+def tokens(answers):
+    return {part.token for answer in answers for part in answer["x"] if isinstance(part, SharedBuffer)}
+
+
+def test_a_reader_here_is_told_where_the_value_is_and_the_store_keeps_it_there():
+    store = holding(ARRAY)
+    exchange, answers = asked_for(store)
+    view = loads(exchange.adopt(answers[0]["x"]))
+    assert np.array_equal(view, ARRAY)
+    assert np.shares_memory(store.load("x"), view)
+
+
+def test_readers_at_once_and_later_get_the_same_segment():
+    store = holding(ARRAY)
+    _, answers = asked_for(store, times=5)
+    _, later = asked_for(store)
+    store.load("x")
+    _, loaded = asked_for(store)
+    assert len(tokens([*answers, *later, *loaded])) == 1
+
+
+@pytest.mark.parametrize("place", ["", "another boot"])
+def test_a_reader_elsewhere_gets_bytes(place):
+    _, answers = asked_for(holding(ARRAY), place=place)
+    assert not tokens(answers)
+    assert np.array_equal(loads(answers[0]["x"]), ARRAY)
+
+
+def test_an_object_stays_beside_its_copy_which_is_made_once():
+    model = Model(ARRAY)
+    store = holding(model)
+    exchange, answers = asked_for(store)
+    _, later = asked_for(store)
+    assert store.held["x"] is model
+    assert len(tokens([*answers, *later])) == 1
+    assert np.array_equal(loads(exchange.adopt(answers[0]["x"])).array, ARRAY)
+
+
+def test_where_readers_write_the_value_stays_as_it_is():
+    store = holding(ARRAY)
+    _, answers = asked_for(store, mode="writable")
+    assert tokens(answers)
+    assert store.held["x"] is ARRAY
+
+
+def test_a_small_value_travels_beside_a_large_one():
+    store = holding(ARRAY)
+    store.put({"y": 5}, {"y": 28})
+    _, (answer,) = asked_for(store)
+    assert tokens([answer])
+    assert loads(answer["y"]) == 5
+
+
+def test_a_copy_that_came_by_network_is_shared_on():
+    store = holding(Pickled(dumps(ARRAY)))
+    exchange, answers = asked_for(store)
+    assert np.array_equal(loads(exchange.adopt(answers[0]["x"])), ARRAY)
+    assert np.shares_memory(store.load("x"), loads(exchange.adopt(answers[0]["x"])))
+
+
+def test_what_cannot_be_pickled_is_told_to_a_reader_here_too():
+    store = holding(threading.Lock())
+    _, answers = asked_for(store)
+    with pytest.raises(TaskError, match="cannot be pickled"):
+        loads(answers[0]["x"])
