@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["CASES", "ROWS", "Row", "number", "origin", "render", "render_file", "sizes", "title_of"]
+__all__ = ["CASES", "ROWS", "Row", "number", "origin", "render", "render_curves", "render_file", "sizes", "title_of"]
 
 
 class Row(NamedTuple):
@@ -72,7 +72,8 @@ CASES = tuple(dict.fromkeys(row.case for row in ROWS))
 def render_file(path: Path) -> str:
     """Return the table of a file of results, and below it how the figures were made."""
     results = json.loads(path.read_text())
-    return f"{render(results)}\n{origin(results)}\n"
+    table = render_curves(results) if "curves" in results else render(results)
+    return f"{table}\n{origin(results)}\n"
 
 
 def origin(results: dict[str, Any]) -> str:
@@ -98,6 +99,16 @@ def render(results: dict[str, Any]) -> str:
         if set(cells) != {"-"}:
             unit = row.unit.format(**sizes(results["scale"]))
             lines.append(_line([title_of(row, results["scale"]), unit, *cells]))
+    return "\n".join(lines) + "\n"
+
+
+def render_curves(results: dict[str, Any]) -> str:
+    """Return curves of growth as a Markdown table: a row for each, its sizes and figures in turn."""
+    lines = [_line(["what", "figure", "by", "from the smallest size to the largest"]), _line(["---"] * 4)]
+    for curve in results["curves"]:
+        for points in curve["lines"].values():
+            cells = "; ".join(f"{size:,}: {number(value)}" for size, value in points)
+            lines.append(_line([curve["title"], curve["unit"], curve["size"], cells]))
     return "\n".join(lines) + "\n"
 
 

@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import pickle
+import random
 import resource
 import sys
 import threading
@@ -23,13 +24,22 @@ from distributed.clusterfile import ClusterFile
 from distributed.comm import connect
 from distributed.connection import Connection
 from distributed.errors import CommError
-from distributed.messages import KeyInMemory, Message, Reply, Request, RunTask, SubmitTasks, TaskFinished, TaskSpec
+from distributed.messages import (
+    Heartbeat,
+    KeyInMemory,
+    Message,
+    Reply,
+    Request,
+    RunTask,
+    SubmitTasks,
+    TaskFinished,
+    TaskSpec,
+)
 from distributed.wire.payload import dumps
 
 RESULT = pickle.dumps(None)
 NO_OP_S = 1e-5
 DIALLING = 256
-HEARTBEATS = False
 
 
 def answers(messages: list[Message]) -> list[Message]:
@@ -50,14 +60,21 @@ class Crowd:
         """Register worker ``number`` and answer for it from then on."""
         name = f"simulated-{number}"
         about = {"address": f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}:4000", "name": name, "nthreads": 1}
-        connection = await self._join("register_worker", **about)
+        connection, reply = await self._join("register_worker", **about)
+        period_s = reply.result["heartbeat_s"]
+        asyncio.get_running_loop().call_later(random.random() * period_s, self._beat, connection, period_s)
         self.tasks.append(asyncio.ensure_future(self._work(connection)))
+
+    def _beat(self, connection: Connection, period_s: float) -> None:
+        if not connection.closed:
+            connection.send(Heartbeat(0, 50_000_000))
+            asyncio.get_running_loop().call_later(period_s, self._beat, connection, period_s)
 
     async def client(self, number: int) -> Connection:
         """Register client ``number``."""
-        return await self._join("register_client", client=f"simulated-{number}")
+        return (await self._join("register_client", client=f"simulated-{number}"))[0]
 
-    async def _join(self, op: str, **about: Any) -> Connection:
+    async def _join(self, op: str, **about: Any) -> tuple[Connection, Reply]:
         async with self._dialling:
             connection = await connect(self.address, secret=self.secret, timeout_s=60.0)
             connection.send(Request(op, about, 1))
@@ -65,7 +82,7 @@ class Crowd:
             assert isinstance(reply, Reply)
             assert reply.error is None, reply.error
             connection.unread(rest)
-        return connection
+        return connection, reply
 
     async def _work(self, connection: Connection) -> None:
         try:
