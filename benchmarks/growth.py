@@ -95,9 +95,9 @@ def workers_curves(engine: Any, scale: float) -> list[dict[str, Any]]:
     """Everything that depends on the number of workers."""
     rate, cost, joined, idle, memory = [], [], [], [], []
     pids = [engine.scheduler.pid]
+    before = uss_bytes(pids)
     for full in CROWDS:
         count = max(2, int(full * scale))
-        before = uss_bytes(pids)
         with crowd(engine.file, "workers", count) as (_, registered_s):
             joined.append((count, registered_s))
             memory.append((count, (uss_bytes(pids) - before) / count))

@@ -78,6 +78,14 @@ def test_every_row_is_rendered_at_every_scale() -> None:
         assert len(render(results).splitlines()) == len(ROWS) + 2
 
 
+def test_curves_are_a_row_each_from_small_to_large(tmp_path: Path) -> None:
+    points = [[10, 123456.0], [10000, 7.891]]
+    curve = {"title": "no-ops", "unit": "tasks/s", "size": "workers", "lines": {"tasks": points}}
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({**RESULTS, "curves": [curve]}))
+    assert "| no-ops | tasks/s | workers | 10: 123,456; 10,000: 7.89 |" in render_file(path).splitlines()
+
+
 def test_a_file_says_how_its_figures_were_made(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(json.dumps(RESULTS))
