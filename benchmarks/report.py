@@ -66,13 +66,27 @@ ROWS = (
     Row("simulated", "many scheduler CPU us per task", _CROWD, "scheduler CPU us per task", lower=True),
     Row("simulated", "many registered s", _CROWD, "all registered s", lower=True),
 )
+HEADLINES = frozenset(
+    {
+        ("throughput", "tasks/s"),
+        ("latency", "median ms"),
+        ("tree", "tasks/s"),
+        ("chain", "tasks/s"),
+        ("all_to_all", "tasks/s"),
+        ("transfer", "worker to worker GB/s"),
+        ("startup", "all have run s"),
+        ("startup", "PSS MB per worker"),
+        ("startup", "idle CPU % of a core"),
+        ("held", "pending bytes"),
+    }
+)
 CASES = tuple(dict.fromkeys(row.case for row in ROWS))
 
 
-def render_file(path: Path) -> str:
-    """Return the table of a file of results, and below it how the figures were made."""
+def render_file(path: Path, headlines: bool = False) -> str:
+    """Return the table of a file of results, or its ``headlines``, and below it how the figures were made."""
     results = json.loads(path.read_text())
-    table = render_curves(results) if "curves" in results else render(results)
+    table = render_curves(results) if "curves" in results else render(results, headlines)
     return f"{table}\n{origin(results)}\n"
 
 
@@ -88,12 +102,14 @@ def origin(results: dict[str, Any]) -> str:
     )
 
 
-def render(results: dict[str, Any]) -> str:
+def render(results: dict[str, Any], headlines: bool = False) -> str:
     """Return results as a Markdown table: medians, with the least and the most in brackets."""
-    names = list(results["subjects"])
+    names = [name for name in results["subjects"] if not (headlines and name in ("relay", "floors"))]
     versions = [f"{name} {results['subjects'][name]['version']}".strip() for name in names]
     lines = [_line(["case", "figure", *versions]), _line(["---"] * (2 + len(names)))]
     wanted = [row for row in ROWS if row.case in results["figures"] or _failures(results, row.case)]
+    if headlines:
+        wanted = [row for row in wanted if (row.case, row.figure) in HEADLINES and not row.share]
     for row in wanted:
         cells = [_cell(results, row, name) for name in names]
         if set(cells) != {"-"}:

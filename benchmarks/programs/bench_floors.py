@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+CASES = ("latency", "transfer", "startup")
 NBYTES = 256_000_000
 TRIPS = 2_000
 STARTS = 20

@@ -32,7 +32,9 @@ COLUMNS = 4
 
 def bars(results: dict[str, Any]) -> None:
     """One small picture per row of the table, a bar per subject, on a logarithmic axis."""
-    rows = [row for row in ROWS if not row.share and len(results["figures"].get(row.case, {}).get(row.figure, {})) > 1]
+    least = min(2, len(results["subjects"]))  # a row of one bar compares nothing
+    given = [(row, results["figures"].get(row.case, {}).get(row.figure, {})) for row in ROWS if not row.share]
+    rows = [row for row, samples in given if len(samples) >= least]
     lines = -(-len(rows) // COLUMNS)
     figure, axes = plt.subplots(lines, COLUMNS, figsize=(3.6 * COLUMNS, 1.9 * lines), squeeze=False)
     for axis, row in zip(axes.flat, rows, strict=False):

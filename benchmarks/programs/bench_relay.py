@@ -27,6 +27,7 @@ from distributed.connection import HIGH_WATER, Connection
 from distributed.daemon import Daemon, stream_operation
 from distributed.messages import KeyInMemory, Reply, Request, RunTask, SubmitTasks, TaskFinished, TaskSpec
 
+CASES = ("throughput", "latency")
 SECRET = b"benchmark" * 4
 HOST = "127.0.0.1"
 TASKS = {1: 3_000, 10: 20_000, 100: 100_000, 1_000: 200_000}

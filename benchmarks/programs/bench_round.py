@@ -109,12 +109,13 @@ def main(subject: str, scale: float, workers: int, names: list[str]) -> None:
     """Print the version, then the figures of each case as it ends."""
     if subject in PATHS:
         say({"version": platform.python_version() if subject == "floors" else ""})
-        measure = importlib.import_module(PATHS[subject]).measure
-        for name in names:
-            attempt(name, lambda name=name: measure([name], scale, workers).get(name, {}))  # type: ignore[misc]
+        module = importlib.import_module(PATHS[subject])
+        for name in module.CASES:
+            if name in names:
+                attempt(name, lambda name=name: module.measure([name], scale, workers)[name])  # type: ignore[misc]
         return
-    module, cls = ENGINES[subject]
-    engine = getattr(importlib.import_module(module), cls)
+    home, cls = ENGINES[subject]
+    engine = getattr(importlib.import_module(home), cls)
     say({"version": engine.version_of()})
     names = [name for name in names if name in engine.cases]
     rest = [name for name in names if name not in ALONE]

@@ -78,6 +78,17 @@ def test_every_row_is_rendered_at_every_scale() -> None:
         assert len(render(results).splitlines()) == len(ROWS) + 2
 
 
+def test_headlines_are_few_rows_without_the_floors() -> None:
+    assert [line.split(" | ")[:2] for line in render(RESULTS, headlines=True).splitlines()] == [
+        ["| case", "figure"],
+        ["| ---", "---"],
+        ["| 10,000 independent no-op tasks", "tasks/s"],
+        ["| submit to result of one no-op", "median ms"],
+        ["| memory of the scheduler per task of 1,000,000", "pending, bytes"],
+    ]
+    assert render(RESULTS, headlines=True).splitlines()[0] == "| case | figure | dlaunch 0.1 | distributed 9 |"
+
+
 def test_curves_are_a_row_each_from_small_to_large(tmp_path: Path) -> None:
     points = [[10, 123456.0], [10000, 7.891]]
     curve = {"title": "no-ops", "unit": "tasks/s", "size": "workers", "lines": {"tasks": points}}
