@@ -16,7 +16,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,29 +90,32 @@ def machine_curves(scale: float) -> list[dict[str, Any]]:
 # -- the daemon ------------------------------------------------------------------------------------------
 
 
-def workers_curves(engine: Any, scale: float) -> list[dict[str, Any]]:
-    """Everything that depends on the number of workers."""
-    rate, cost, joined, idle, memory = [], [], [], [], []
-    pids = [engine.scheduler.pid]
-    before = uss_bytes(pids)
+def workers_curves(scale: float) -> list[dict[str, Any]]:
+    """Everything that depends on the number of workers, each number with a new scheduler."""
+    figures: dict[str, Points] = {name: [] for name in ("rate", "cost", "joined", "idle", "memory")}
     for full in CROWDS:
         count = max(2, int(full * scale))
-        with crowd(engine.file, "workers", count) as (_, registered_s):
-            joined.append((count, registered_s))
-            memory.append((count, (uss_bytes(pids) - before) / count))
-            run_tasks(engine, 10 * count)
-            per_s, us = run_tasks(engine, int(TASKS * scale))
-            rate.append((count, per_s))
-            cost.append((count, us))
-            idle.append((count, idle_percent(pids, scale)))
-        await_none(engine)
+        with opened("dlaunch") as engine:
+            for name, value in _with_workers(engine, count, scale).items():
+                figures[name].append((count, value))
     return [
-        curve(f"{int(TASKS * scale):,} no-op tasks", "tasks/s", "workers", tasks=rate),
-        curve("scheduler, of the same", "CPU us per task", "workers", scheduler=cost),
-        curve("workers that come at once, until all are registered", "s", "workers", registered=joined),
-        curve("scheduler while nothing happens but heartbeats", "CPU % of a core", "workers", idle=idle),
-        curve("scheduler, private memory", "bytes per registered worker", "workers", memory=memory),
+        curve(f"{int(TASKS * scale):,} no-op tasks", "tasks/s", "workers", tasks=figures["rate"]),
+        curve("scheduler, of the same", "CPU us per task", "workers", scheduler=figures["cost"]),
+        curve("workers that come at once, until all are registered", "s", "workers", registered=figures["joined"]),
+        curve("scheduler while nothing happens but heartbeats", "CPU % of a core", "workers", idle=figures["idle"]),
+        curve("scheduler, private memory", "bytes per registered worker", "workers", memory=figures["memory"]),
     ]
+
+
+def _with_workers(engine: Any, count: int, scale: float) -> dict[str, float]:
+    pids = [engine.scheduler.pid]
+    before = uss_bytes(pids)
+    with crowd(engine.file, "workers", count) as (_, registered_s):
+        memory = (uss_bytes(pids) - before) / count
+        run_tasks(engine, 10 * count)
+        per_s, us = run_tasks(engine, int(TASKS * scale))
+        idle = idle_percent(pids, scale)
+    return {"rate": per_s, "cost": us, "joined": registered_s, "idle": idle, "memory": memory}
 
 
 def idle_percent(pids: list[int], scale: float) -> float:
@@ -156,14 +158,10 @@ def main() -> int:
     results = describe(arguments, ["dlaunch"], "benchmarks.growth")
     os.environ["PYTHONPATH"] = str(ROOT)
     curves: list[dict[str, Any]] = results.setdefault("curves", [])
-    steps: list[Callable[[Any], list[dict[str, Any]]]] = [
-        lambda engine: workers_curves(engine, arguments.scale),
-        lambda engine: [clients_curve(engine, arguments.scale)],
-    ]
-    for step in steps:
-        with opened("dlaunch") as engine:
-            curves += step(engine)
-            results["subjects"]["dlaunch"]["version"] = engine.version_of()
+    curves += workers_curves(arguments.scale)
+    with opened("dlaunch") as engine:
+        curves.append(clients_curve(engine, arguments.scale))
+        results["subjects"]["dlaunch"]["version"] = engine.version_of()
     curves += machine_curves(arguments.scale)
     keep(results, output, arguments.venvs)
     print(render_file(output))
