@@ -3,8 +3,8 @@
     client -> relay -> workers -> relay -> client
 
 The client submits, the relay tells a worker to run, the worker says that it has finished, the relay says that the
-result is there; all of them decode what they get and make what they send.  Nobody pickles, runs, remembers or decides
-anything: no scheduler over the same connections can be faster.
+result is there; all of them decode what they get and make what they send, a message for each task.  Nobody pickles,
+runs, remembers or decides anything.
 """
 
 from __future__ import annotations

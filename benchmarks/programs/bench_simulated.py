@@ -25,11 +25,14 @@ from distributed.comm import connect
 from distributed.connection import Connection
 from distributed.errors import CommError
 from distributed.messages import (
+    BlockFinished,
     Heartbeat,
     KeyInMemory,
+    KeysInMemory,
     Message,
     Reply,
     Request,
+    RunBlock,
     RunTask,
     SubmitTasks,
     TaskFinished,
@@ -44,7 +47,16 @@ DIALLING = 1_000  # at once, so that 10,000 do not all wait for one handshake at
 
 def answers(messages: list[Message]) -> list[Message]:
     """Return what a worker says that has run at once all that it was told to run."""
-    return [TaskFinished(m.key, m.run, 16, NO_OP_S, "NoneType", RESULT) for m in messages if type(m) is RunTask]
+    said: list[Message] = []
+    for message in messages:
+        if isinstance(message, RunTask):
+            said.append(TaskFinished(message.key, message.run, 16, NO_OP_S, "NoneType", RESULT))
+        elif isinstance(message, RunBlock):
+            count = len(message.keys)
+            runs = list(range(message.run, message.run + count))
+            results = [RESULT] * count
+            said.append(BlockFinished("NoneType", NO_OP_S * count, message.keys, runs, [16] * count, results))
+    return said
 
 
 class Crowd:
@@ -99,8 +111,11 @@ async def submit(connection: Connection, who: int, count: int) -> None:
     specs = [TaskSpec(f"task-{who}-{number:024x}", function, RESULT) for number in range(count)]
     connection.send(SubmitTasks(specs, {function: dumps(sum)}))
     while count > 0:
-        done = [message for message in await connection.read() if isinstance(message, KeyInMemory)]
-        count -= len(done)
+        for message in await connection.read():
+            if isinstance(message, KeyInMemory):
+                count -= 1
+            elif isinstance(message, KeysInMemory):
+                count -= len(message.keys)
 
 
 async def _workers(path: str, count: int) -> None:
