@@ -1,4 +1,4 @@
-"""Where each subject runs: this checkout in this interpreter, a peer in its own environment."""
+"""Where each subject runs: this checkout in this interpreter, a package of the index in an environment of its own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ROOT", "Subject", "ours", "peer"]
+__all__ = ["BUILT_IN", "PEERS", "ROOT", "Subject", "environment_of", "subject"]
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = "dlaunch"
-PEERS = {"distributed": ["distributed", "numpy"]}
+BUILT_IN = ("dlaunch", "relay", "pool", "floors")
+PEERS = {"distributed": ["distributed", "numpy"], "ray": ["ray", "numpy", "psutil"], "matplotlib": ["matplotlib"]}
 INSTALL_TIMEOUT_S = 900
 
 
@@ -27,24 +27,28 @@ class Subject:
 
     def environment(self) -> dict[str, str]:
         """Return the variables to run it with."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("DLAUNCH_", "DASK_"))}
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("DLAUNCH_", "DASK_", "RAY_"))}
         kept.pop("PYTHONPATH", None)
         return {**kept, "PYTHONPATH": self.path} if self.path else kept
 
 
-def ours() -> Subject:
-    """Return this checkout, run by the interpreter that runs us."""
-    return Subject(OURS, sys.executable, str(ROOT))
+def subject(requirement: str, venvs: Path) -> Subject:
+    """Return a subject by its name, or ``NAME==VERSION`` of a package, which is installed below ``venvs``.
 
-
-def peer(requirement: str, venvs: Path) -> Subject:
-    """Return a peer (``distributed`` or ``distributed==VERSION``), installed below ``venvs``.
-
-    Raises ValueError for a peer without an adapter, ``subprocess.CalledProcessError`` if pip fails.
+    Raises ValueError for one without an adapter, ``subprocess.CalledProcessError`` if pip fails.
     """
+    if requirement in BUILT_IN:
+        return Subject(requirement, sys.executable, str(ROOT))
     name = re.split(r"[=<>!~ ]", requirement, maxsplit=1)[0]
     if name not in PEERS:
-        raise ValueError(f"no adapter for the peer {name!r}; there is: {', '.join(PEERS)}")
+        known = ", ".join((*BUILT_IN, *PEERS))
+        raise ValueError(f"no adapter for {name!r}; there are: {known}")
+    return Subject(name, environment_of(requirement, venvs))
+
+
+def environment_of(requirement: str, venvs: Path) -> str:
+    """Return the interpreter of an environment that has ``requirement`` and what its adapter needs."""
+    name = re.split(r"[=<>!~ ]", requirement, maxsplit=1)[0]
     folder = venvs / re.sub(r"[^A-Za-z0-9.]+", "-", requirement)
     python = folder / "bin" / "python"
     complete = folder / "complete"
@@ -53,7 +57,7 @@ def peer(requirement: str, venvs: Path) -> Subject:
         _run([sys.executable, "-m", "venv", "--clear", str(folder)])
         _run([str(python), "-m", "pip", "install", "--quiet", requirement, *PEERS[name][1:]])
         complete.touch()
-    return Subject(name, str(python))
+    return str(python)
 
 
 def _run(argv: list[str]) -> None:

@@ -9,9 +9,9 @@ import logging
 import os
 import sys
 
-__all__ = ["configure"]
+__all__ = ["FORMAT", "configure"]
 
-_FORMAT = "%(asctime)s %(name)s - %(levelname)s - %(message)s"
+FORMAT = "%(asctime)s %(name)s - %(levelname)s - %(message)s"
 
 
 def configure(level: str | None = None) -> None:
@@ -22,6 +22,6 @@ def configure(level: str | None = None) -> None:
     wanted = (level or os.environ.get("DLAUNCH_LOG_LEVEL") or "INFO").upper()
     if not isinstance(logging.getLevelName(wanted), int):
         raise ValueError(f"{wanted!r} is not a log level; use DEBUG, INFO, WARNING or ERROR")
-    logging.basicConfig(level=wanted, format=_FORMAT, stream=sys.stderr, force=True)
+    logging.basicConfig(level=wanted, format=FORMAT, stream=sys.stderr, force=True)
     for name in ("asyncio", "tornado"):
         logging.getLogger(name).setLevel(logging.CRITICAL if name == "tornado" else logging.WARNING)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 
-import psutil
-
 from distributed.errors import ConfigError
 
 __all__ = [
@@ -22,6 +20,8 @@ __all__ = [
 
 def interfaces() -> dict[str, list[str]]:
     """Return the IPv4 addresses of each network interface of this host, else its IPv6 ones."""
+    import psutil  # most daemons never ask
+
     found: dict[str, list[str]] = {}
     for name, addresses in psutil.net_if_addrs().items():
         v4 = [item.address for item in addresses if item.family == socket.AF_INET]
@@ -100,6 +100,8 @@ def _named_addresses() -> set[str]:
 
 
 def _up_addresses() -> set[str]:
+    import psutil  # see interfaces
+
     stats = psutil.net_if_stats()
     up = [found for name, found in interfaces().items() if name in stats and stats[name].isup]
     return {address for found in up for address in found}

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from launchers.errors import BrokenLauncherError
-from launchers.registry import launcher_names
+from launchers.names import launcher_names
 
 __all__ = ["dlaunch", "main"]
 

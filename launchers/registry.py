@@ -1,14 +1,15 @@
-"""Finding launchers by name: entry points of the group ``dlaunch.launchers``, ours like anybody's."""
+"""Finding launchers by name and loading them."""
 
 from __future__ import annotations
 
 import inspect
 import logging
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from distributed.errors import ConfigError
 from launchers.errors import BrokenLauncherError, UnknownLauncherError
+from launchers.names import GROUP, WAYS, entry_points_by_name, launcher_names
 from launchers.options import Option
 from launchers.protocol import Configurable, Plugin
 
@@ -26,43 +27,13 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-GROUP = "dlaunch.launchers"
-WAYS = "dlaunch.ways"
-"""Of other ways to the system of a launcher, named ``launcher.way``: plugins with the same name, options and ids."""
-
 COMMANDS = "commands"
 """The way of the launcher itself."""
-
-# Of a checkout that is not installed, so that no entry point is known; a test compares them with pyproject.toml.
-_UNINSTALLED = (
-    EntryPoint("drmaa", "launchers.drmaa:DrmaaPlugin", GROUP),
-    EntryPoint("local", "launchers.local:LocalPlugin", GROUP),
-    EntryPoint("pbs", "launchers.pbs:PbsPlugin", GROUP),
-    EntryPoint("sge", "launchers.sge:SgePlugin", GROUP),
-    EntryPoint("slurm", "launchers.slurm:SlurmPlugin", GROUP),
-    EntryPoint("ssh", "launchers.ssh:SshPlugin", GROUP),
-    EntryPoint("torque", "launchers.torque:TorquePlugin", GROUP),
-    EntryPoint("sge.drmaa", "launchers.sge_drmaa:SgeDrmaaPlugin", WAYS),
-)
-
-
-def _points(group: str = GROUP) -> dict[str, EntryPoint]:
-    found = {point.name: point for point in entry_points(group=group)}
-    try:
-        distribution("dlaunch")
-    except PackageNotFoundError:
-        found = {**{point.name: point for point in _UNINSTALLED if point.group == group}, **found}
-    return found
-
-
-def launcher_names() -> list[str]:
-    """Return the names of all launchers, without loading them."""
-    return sorted(_points())
 
 
 def way_names() -> list[str]:
     """Return ``launcher.way`` for all ways but the launchers' own."""
-    return sorted(_points(WAYS))
+    return sorted(entry_points_by_name(WAYS))
 
 
 def load_launcher(name: str, via: str = COMMANDS) -> Plugin:
@@ -82,12 +53,14 @@ def load_launcher(name: str, via: str = COMMANDS) -> Plugin:
 
 def _point_of(name: str, via: str) -> EntryPoint:
     """Raises UnknownLauncherError, ConfigError."""
-    points = _points()
+    points = entry_points_by_name()
     if name not in points:
         raise UnknownLauncherError(name, points)
     if via == COMMANDS:
         return points[name]
-    ways = {key.partition(".")[2]: way for key, way in _points(WAYS).items() if key.partition(".")[0] == name}
+    ways = {
+        key.partition(".")[2]: way for key, way in entry_points_by_name(WAYS).items() if key.partition(".")[0] == name
+    }
     if via not in ways:
         hint = "; if it has a DRMAA library: dlaunch drmaa" if via == "drmaa" else ""
         known = " or ".join([COMMANDS, *sorted(ways)])

@@ -3,7 +3,8 @@
     python -m tests.docs_tables
 
 A page holds ``<!-- table: NAME -->``, the table, ``<!-- end -->``.  NAME is ``messages``,
-``structures``, ``operations``, ``options COMMAND`` or the path of a file of benchmark results.
+``structures``, ``operations``, ``options COMMAND``, the path of a file of benchmark results, or
+``headlines PATH`` for the few rows of it that a first page has room for.
 A test compares the pages with the code.
 """
 
@@ -69,8 +70,9 @@ def make(name: str) -> str:
         return option_table(name.partition(" ")[2])
     if name in makers:
         return makers[name]()
-    path = ROOT / name
-    return render_file(path) if path.exists() else "Not measured yet.\n"
+    headlines = name.startswith("headlines ")
+    path = ROOT / name.removeprefix("headlines ")
+    return render_file(path, headlines) if path.exists() else "Not measured yet.\n"
 
 
 def option_table(command: str) -> str:

@@ -1,6 +1,10 @@
-"""What the benchmark tasks do.  The workers of either subject import this module by its name."""
+"""What the benchmark tasks do.  The workers of every subject import this module by its name."""
 
 from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
 
 import numpy as np
 
@@ -28,3 +32,11 @@ def make_array(nbytes: int, seed: int) -> np.ndarray:
 def checksum(array: np.ndarray) -> int:
     """Return a number that depends on both ends and the length; cheap beside moving the array."""
     return int(array[0]) + int(array[-1]) + array.nbytes
+
+
+def hold(folder: str) -> int:
+    """Say that this worker is busy, and be so until the folder has a file ``go``."""
+    Path(folder, str(os.getpid())).touch()
+    while not Path(folder, "go").exists():
+        time.sleep(0.01)
+    return os.getpid()

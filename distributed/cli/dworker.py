@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import sys
@@ -290,7 +291,8 @@ def _run_alone(settings: WorkerSettings) -> int:
 
 def _run_nannies(settings: WorkerSettings, nprocs: int, port: int) -> int:
     fork_server = ForkServer()
-    fork_server.fork(serve_workers)  # now, while there is one thread and no event loop
+    # Now, while there is one thread and no event loop.
+    fork_server.fork(functools.partial(serve_workers, several=nprocs > 1))
     _say_what_starts(settings, nprocs)
     try:
         return run_command("dworker", lambda stop: _nurse(stop, settings, nprocs, port, fork_server))

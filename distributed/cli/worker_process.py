@@ -108,7 +108,11 @@ async def _work(settings: WorkerSettings, reporter: Reporter) -> int:
     return await run_worker(settings, stop, witness)
 
 
-def main(orders_fd: int, reports_fd: int) -> None:
-    """Be a fork server with these descriptors until whoever holds their other ends is gone."""
-    rehearse()
+def main(orders_fd: int, reports_fd: int, *, several: bool = True) -> None:
+    """Be a fork server with these descriptors until whoever holds their other ends is gone.
+
+    A rehearsal costs more than a start, so it is for those who fork ``several`` workers.
+    """
+    if several:
+        rehearse()
     serve(socket.socket(fileno=orders_fd), reports_fd, work)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -195,6 +196,8 @@ def _forked(server: Server) -> _Channel:
     ours, theirs, read_end, write_end = _wires()
     sys.stdout.flush()
     sys.stderr.flush()
+    # What is imported is shared for ever, unless a collection on either side writes into it.
+    gc.freeze()
     pid = os.fork()
     if pid == 0:
         code = EXIT_BUG

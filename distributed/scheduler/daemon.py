@@ -82,6 +82,7 @@ class Scheduler(Control):
         super().__init__(loop=loop, host=host or ip, secret=secret)
         self.name = name
         self.machine = SchedulerMachine(allowed_failures=allowed_failures)
+        self._addresses: dict[str, str] = {}  # by name: who registers is compared with no other worker
 
     def start(self, port: int = default_port) -> Any:  # type: ignore[override]
         """Listen on ``port`` (8786 unless told otherwise; 0: any free one) and serve; see ``Daemon.start``."""
@@ -136,6 +137,7 @@ class Scheduler(Control):
         info |= {"pid": pid, "job_id": job_id, "versions": versions or {}}
         worker = RegisteredWorker(connection, info)
         self.workers[address] = worker
+        self._addresses[joined.name] = address
         connection.send(Reply(request_id, {"id": self.id, "name": joined.name, "heartbeat_s": HEARTBEAT_S}))
         self.handle(joined)
         logger.info("worker %s registered: %s threads at %s", joined.name, nthreads, address)
@@ -163,8 +165,7 @@ class Scheduler(Control):
     def _in_the_way(self, address: str, name: str) -> str | None:
         if address in self.workers:
             return address
-        same = (other for other, worker in self.workers.items() if name and worker.info["name"] == name)
-        return next(same, None)
+        return self._addresses.get(name) if name else None
 
     async def _is_alive(self, address: str, worker: RegisteredWorker) -> bool:
         answers = await self._answers(address)
@@ -227,6 +228,8 @@ class Scheduler(Control):
             reason, told_expected = worker.exit.result()
             expected = expected or told_expected
         del self.workers[address]
+        if self._addresses.get(worker.info["name"]) == address:
+            del self._addresses[worker.info["name"]]
         worker.gone.set()
         worker.connection.abort()
         self.pool.forget(address)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import threading
 
 import pytest
 
 from distributed.cli import rehearsal
+from distributed.worker import Worker
 
 
 def test_it_goes_well_and_leaves_no_thread_file_or_loop(tmp_path, monkeypatch):
@@ -23,6 +25,35 @@ def test_it_goes_well_and_leaves_no_thread_file_or_loop(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(RuntimeError):
         asyncio.get_running_loop()
+
+
+def test_the_code_that_a_worker_runs_is_moved_together():
+    before = Worker._start.__code__
+    assert rehearsal.rehearse() is True
+    after = Worker._start.__code__
+    assert after is not before
+    assert after == before
+    assert sys.getprofile() is None
+    assert threading._profile_hook is None
+
+
+def test_under_a_profiler_it_goes_without(monkeypatch):
+    monkeypatch.setattr(rehearsal, "_called", {})
+    seen = []
+    sys.setprofile(lambda frame, event, _: seen.append((frame.f_code.co_name, event)))
+    try:
+        assert rehearsal.rehearse() is True
+    finally:
+        sys.setprofile(None)
+    assert ("_start", "call") in seen
+    assert rehearsal._called == {}
+
+
+def test_it_leaves_logging_as_it_was():
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level, logging.root.manager.disable)
+    assert rehearsal.rehearse() is True
+    assert (root.handlers[:], root.level, logging.root.manager.disable) == before
 
 
 def test_it_says_nothing_even_when_it_goes_wrong(monkeypatch, capfd):

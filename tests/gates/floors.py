@@ -100,6 +100,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("launchers/head.py", "io"),
     ("launchers/leftovers.py", "io"),
     ("launchers/progress.py", "io"),
+    ("launchers/names.py", "io"),
     ("launchers/registry.py", "io"),
     ("launchers/watching.py", "io"),
     # edges

@@ -1,6 +1,7 @@
 import socket
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,8 +29,8 @@ class Host:
             for name, found in addresses.items()
         }
         stats = {name: SimpleNamespace(isup=name not in down) for name in addresses}
-        monkeypatch.setattr(network.psutil, "net_if_addrs", lambda: made)
-        monkeypatch.setattr(network.psutil, "net_if_stats", lambda: stats)
+        monkeypatch.setattr(psutil, "net_if_addrs", lambda: made)
+        monkeypatch.setattr(psutil, "net_if_stats", lambda: stats)
         monkeypatch.setattr(network.socket, "gethostname", lambda: "thishost")
         monkeypatch.setattr(network.socket, "getaddrinfo", self.look_up)
         monkeypatch.setattr(network, "_default_address", lambda: default)

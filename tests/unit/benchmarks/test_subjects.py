@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import subjects
-from benchmarks.subjects import ROOT, ours, peer
+from benchmarks.subjects import ROOT, subject
 
 
 @pytest.fixture
@@ -27,28 +27,31 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return found
 
 
-def test_ours_is_this_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["dlaunch", "relay", "pool", "floors"])
+def test_what_needs_no_package_is_run_from_this_checkout(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DLAUNCH_CLUSTER", "somebody's")
-    environment = ours().environment()
-    assert environment["PYTHONPATH"] == str(ROOT)
-    assert "DLAUNCH_CLUSTER" not in environment
-    assert ours().python == sys.executable
+    found = subject(name, tmp_path)
+    assert found.environment()["PYTHONPATH"] == str(ROOT)
+    assert "DLAUNCH_CLUSTER" not in found.environment()
+    assert found.python == sys.executable
 
 
-def test_a_peer_is_installed_once_and_never_sees_the_checkout(
+def test_a_package_is_installed_once_and_never_sees_the_checkout(
     tmp_path: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    found = peer("distributed==2026.8.0", tmp_path)
+    found = subject("distributed==2026.8.0", tmp_path)
     folder = tmp_path / "distributed-2026.8.0"
     assert found.python == str(folder / "bin" / "python")
     assert found.name == "distributed"
     assert "PYTHONPATH" not in found.environment()
     assert "distributed==2026.8.0" in commands[1]
-    assert peer("distributed==2026.8.0", tmp_path) == found
+    assert subject("distributed==2026.8.0", tmp_path) == found
     assert len(commands) == 2
 
 
-def test_an_unknown_peer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no adapter for the peer 'ray'"):
-        peer("ray", tmp_path)
+def test_an_unknown_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no adapter for 'parsl'"):
+        subject("parsl", tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from distributed.errors import ConfigError
-from launchers import registry
+from launchers import names, registry
 from launchers.config import tomllib
 from launchers.errors import BrokenLauncherError, UnknownLauncherError
 from launchers.local import LocalPlugin
@@ -27,7 +27,7 @@ def test_ours_are_there():
 def test_an_uninstalled_checkout_knows_what_pyproject_declares():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
     for group in (GROUP, WAYS):
-        known = {point.name: point.value for point in registry._UNINSTALLED if point.group == group}
+        known = {point.name: point.value for point in names.UNINSTALLED if point.group == group}
         assert known == declared[group]
 
 
@@ -63,7 +63,7 @@ def test_a_broken_plugin_does_not_hide_the_others(monkeypatch):
         EntryPoint("broken", "no_such_module:Plugin", GROUP),
         EntryPoint("mine", "launchers.local:LocalPlugin", GROUP),
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    monkeypatch.setattr(names, "entry_points", lambda group: points)
     assert "mine" in load_all()
     assert "broken" not in load_all()
     assert "broken" in launcher_names()
