@@ -18,7 +18,8 @@ from multiprocessing.connection import Connection as Pipe
 from distributed.comm import connect
 from distributed.connection import HIGH_WATER, Connection
 from distributed.daemon import Daemon, operation, stream_operation
-from distributed.messages import Buffer, Reply, Request, TaskFinished
+from distributed.messages import Reply, Request, TaskFinished
+from distributed.payloads import Buffer
 from distributed.pool import ConnectionPool
 
 SECRET = b"benchmark" * 4

@@ -31,7 +31,8 @@ from distributed.client.structures import MISSING, fill, find_futures
 from distributed.client.table import KeyState, exception_of
 from distributed.client.waiting import ALL_COMPLETED, FIRST_EXCEPTION, block, unblock
 from distributed.errors import RequestTimeoutError, TaskError
-from distributed.messages import Payload, TaskOptions, TaskSpec
+from distributed.messages import TaskOptions, TaskSpec
+from distributed.payloads import Payload
 from distributed.wire.payload import dumps, dumps_call, payload_nbytes
 
 __all__ = ["Client", "CompatibleExecutor", "Executor"]

@@ -12,7 +12,8 @@ from distributed.client.future import Future
 from distributed.client.options import worker_names
 from distributed.client.session import Session
 from distributed.errors import NoWorkersError, RequestTimeoutError
-from distributed.messages import Buffer, ErrorInfo
+from distributed.messages import ErrorInfo
+from distributed.payloads import Buffer
 from distributed.wire.failure import load_error
 from distributed.wire.payload import dumps, loads
 

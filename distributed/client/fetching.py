@@ -18,7 +18,7 @@ from distributed.client.session import Session
 from distributed.client.table import KeyState, Remote, exception_of
 from distributed.client.waiters import Countdown, LoopWaker
 from distributed.errors import CommError, DistributedError, RequestTimeoutError, TaskError, WorkerLostError
-from distributed.messages import Payload
+from distributed.payloads import Payload
 from distributed.sharing.requests import request_data
 from distributed.wire.payload import loads
 

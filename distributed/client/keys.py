@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from distributed.client.snapshots import detached
-from distributed.messages import Buffer, Payload
+from distributed.payloads import Buffer, Payload
 from distributed.wire.payload import dumps
 
 __all__ = ["Function", "FunctionRegistry", "TokenSource", "name_of", "token_of", "unwrap"]

@@ -13,7 +13,8 @@ from distributed.client.options import make_options
 from distributed.client.session import Session
 from distributed.client.snapshots import detached
 from distributed.client.table import KeyState
-from distributed.messages import Payload, TaskOptions, TaskSpec
+from distributed.messages import TaskOptions, TaskSpec
+from distributed.payloads import Payload
 from distributed.wire.payload import dumps_call
 
 __all__ = ["CALLS_PER_BATCH", "FEWEST_PER_BATCH", "Calls", "checked_key", "in_batches"]

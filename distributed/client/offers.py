@@ -7,7 +7,7 @@ from typing import Any
 
 from distributed.client.session import Session
 from distributed.errors import SharedMemoryError
-from distributed.messages import Payload
+from distributed.payloads import Payload
 from distributed.sharing.exchange import THRESHOLD, Shared
 from distributed.wire.payload import payload_nbytes
 

@@ -15,7 +15,8 @@ from distributed.client.offers import Offers
 from distributed.client.session import Session
 from distributed.client.table import KeyState, Remote
 from distributed.errors import CommError, NoWorkersError, RequestTimeoutError
-from distributed.messages import DataScattered, Payload
+from distributed.messages import DataScattered
+from distributed.payloads import Payload
 from distributed.wire.payload import payload_nbytes
 
 __all__ = ["choose_workers", "scatter"]

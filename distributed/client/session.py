@@ -29,17 +29,8 @@ from distributed.errors import (
     RemoteProtocolError,
     RequestTimeoutError,
 )
-from distributed.messages import (
-    Goodbye,
-    Message,
-    Payload,
-    Reply,
-    Request,
-    SubmitBlock,
-    SubmitTasks,
-    TaskSpec,
-    WantKeys,
-)
+from distributed.messages import Goodbye, Message, Reply, Request, SubmitBlock, SubmitTasks, TaskSpec, WantKeys
+from distributed.payloads import Payload
 from distributed.pool import ConnectionPool
 from distributed.sharing.exchange import Exchange
 from distributed.wire.failure import load_error

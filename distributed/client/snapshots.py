@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distributed.messages import Buffer, Payload
+from distributed.payloads import Buffer, Payload
 
 __all__ = ["detached"]
 

@@ -19,7 +19,8 @@ from tornado.ioloop import IOLoop
 from distributed.comm import Connection
 from distributed.daemon import Daemon, operation
 from distributed.errors import CommError, DistributedError, NoWorkersError, RequestTimeoutError
-from distributed.messages import DataScattered, Payload
+from distributed.messages import DataScattered
+from distributed.payloads import Payload
 from distributed.scheduler import queries
 from distributed.scheduler.actions import Action, Answer, ToClient, ToWorker
 from distributed.scheduler.events import (

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 
-from distributed.messages import KeyCancelled, Payload, SubmitBlock, SubmitTasks, TaskOptions, TaskSpec
+from distributed.messages import KeyCancelled, SubmitBlock, SubmitTasks, TaskOptions, TaskSpec
+from distributed.payloads import Payload
 from distributed.scheduler.state import RANK_BITS, Client, Demand, Function, State, Task
 from distributed.scheduler.states import MEMORY, QUEUED, RELEASED
 from distributed.scheduler.transitions import activate, outbox, report

@@ -11,7 +11,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from distributed.messages import ErrorInfo, Message, Payload, TaskOptions
+from distributed.messages import ErrorInfo, Message, TaskOptions
+from distributed.payloads import Payload
 from distributed.scheduler.actions import Answer
 from distributed.scheduler.events import (
     RebalanceWanted,

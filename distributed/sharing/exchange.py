@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 
 from distributed.capacity import memory_left
 from distributed.errors import ConfigError, SharedMemoryError
-from distributed.messages import Buffer, Payload, SharedBuffer
+from distributed.payloads import Buffer, Payload, SharedBuffer
 from distributed.sharing.segments import Segment, fill, has_room, locate, open_segment
 
 __all__ = ["MODES", "THRESHOLD", "Exchange", "Shared", "chosen_mode", "place"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distributed.errors import SharedMemoryError
-from distributed.messages import Payload
+from distributed.payloads import Payload
 from distributed.pool import ConnectionPool
 from distributed.sharing.exchange import Exchange
 

@@ -29,7 +29,7 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from distributed.errors import SharedMemoryError
-from distributed.messages import SharedBuffer
+from distributed.payloads import SharedBuffer
 from distributed.sharing.memory import address_of, libc
 
 __all__ = ["Segment", "fill", "has_room", "live", "locate", "make_room", "open_segment", "populate_all"]

@@ -5,7 +5,7 @@ A batch on the wire, integers little-endian::
     u32 count | u64 length of frame 0 | u64 lengths of frames 1 .. count-1 | frame 0 | frame 1 | ...
 
 Frame 0 is the msgpack of a list of messages.  Each further frame is one
-:class:`~distributed.messages.Buffer`, named in frame 0 by its number (msgpack extension type 1), so
+:class:`~distributed.payloads.Buffer`, named in frame 0 by its number (msgpack extension type 1), so
 that large data are neither copied into the message on the way out nor out of it on the way in.
 What lies in shared memory is only named (:class:`~distributed.messages.SharedBuffer`, type 3).
 All lengths are known, and checked against :class:`Limits`, before anything is allocated.
@@ -24,7 +24,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from distributed.errors import LocalProtocolError, RemoteProtocolError
-from distributed.messages import Buffer, Message, SharedBuffer
+from distributed.messages import Message
+from distributed.payloads import Buffer, SharedBuffer
 
 __all__ = [
     "HEAD",

@@ -18,7 +18,7 @@ from typing import Any
 import cloudpickle
 
 from distributed.errors import RemoteProtocolError
-from distributed.messages import Buffer, Payload
+from distributed.payloads import Buffer, Payload
 
 __all__ = ["dumps", "dumps_call", "loads", "loads_call", "payload_nbytes", "sizeof"]
 

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from distributed.messages import Message, Payload, Request, RunTask
+from distributed.messages import Message, Request, RunTask
+from distributed.payloads import Payload
 
 __all__ = [
     "Action",

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from distributed.messages import BlockFinished, Message, Payload, RunTask, TaskFinished
+from distributed.messages import BlockFinished, Message, RunTask, TaskFinished
+from distributed.payloads import Payload
 from distributed.worker.actions import (
     Action,
     Drop,

@@ -8,7 +8,7 @@ from typing import Any
 from tornado.ioloop import IOLoop
 
 from distributed.daemon import Daemon, operation
-from distributed.messages import Buffer, Payload
+from distributed.payloads import Buffer, Payload
 from distributed.sharing.exchange import Exchange
 from distributed.wire.payload import dumps, loads, payload_nbytes
 from distributed.worker import events

@@ -19,7 +19,8 @@ from types import CoroutineType
 from typing import Any
 
 from distributed.errors import TaskError
-from distributed.messages import Payload, RunTask, TaskErred, TaskFinished, TaskMissingData
+from distributed.messages import RunTask, TaskErred, TaskFinished, TaskMissingData
+from distributed.payloads import Payload
 from distributed.wire.failure import dump_error
 from distributed.wire.payload import dumps, loads, loads_call, payload_nbytes, sizeof
 from distributed.worker.context import here

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from distributed.messages import Payload
+from distributed.payloads import Payload
 from distributed.wire.payload import loads
 
 __all__ = ["Pickled", "Store"]

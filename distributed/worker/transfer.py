@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from distributed.errors import CommError, RequestTimeoutError, TaskError
-from distributed.messages import Payload
+from distributed.payloads import Payload
 from distributed.pool import ConnectionPool
 from distributed.sharing.exchange import THRESHOLD, Exchange, Shared
 from distributed.sharing.requests import request_data

@@ -14,7 +14,6 @@ from distributed.messages import (
     KeyErred,
     KeyInMemory,
     KeyPending,
-    Payload,
     ReleaseKeys,
     Reply,
     Request,
@@ -23,6 +22,7 @@ from distributed.messages import (
     TaskSpec,
     WantKeys,
 )
+from distributed.payloads import Payload
 from distributed.wire.failure import dump_error
 from distributed.wire.payload import dumps, loads, loads_call
 from tests.blocks import apart

@@ -12,7 +12,8 @@ from tornado.iostream import IOStream
 
 from distributed.connection import Connection
 from distributed.daemon import Daemon, operation, stream_operation
-from distributed.messages import Buffer, Reply
+from distributed.messages import Reply
+from distributed.payloads import Buffer
 
 SECRET = b"s" * 32
 OTHER_SECRET = b"t" * 32

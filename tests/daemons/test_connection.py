@@ -7,7 +7,8 @@ import pytest
 
 from distributed import connection as module
 from distributed.errors import ConnectionClosedError, ConnectionLostError, LocalProtocolError, RemoteProtocolError
-from distributed.messages import Buffer, Goodbye, KeyPending, Reply, Request
+from distributed.messages import Goodbye, KeyPending, Reply, Request
+from distributed.payloads import Buffer
 from distributed.sharing.memory import address_of
 from distributed.wire.frames import HEAD, Limits, encode_batch
 from tests.aio import run_async, until

@@ -14,7 +14,8 @@ from distributed import network
 from distributed.comm import connect
 from distributed.daemon import Daemon, operation
 from distributed.errors import CommError, ConfigError, ConnectionClosedError, ConnectionLostError
-from distributed.messages import Buffer, Goodbye, Request
+from distributed.messages import Goodbye, Request
+from distributed.payloads import Buffer
 from distributed.pool import ConnectionPool, rpc
 from distributed.worker.memory import resident_bytes
 from tests.aio import run_async, until, until_sync

@@ -9,7 +9,8 @@ import pytest
 
 from distributed.comm import connect
 from distributed.errors import CommError, ConnectionLostError
-from distributed.messages import Buffer, Goodbye, Reply, Request
+from distributed.messages import Goodbye, Reply, Request
+from distributed.payloads import Buffer
 from distributed.pool import ConnectionPool
 from distributed.wire.failure import load_error
 from distributed.wire.frames import HEAD, Encoder, encode_batch, join

@@ -15,7 +15,8 @@ from distributed.errors import (
     RemoteProtocolError,
     RequestTimeoutError,
 )
-from distributed.messages import Buffer, Goodbye
+from distributed.messages import Goodbye
+from distributed.payloads import Buffer
 from distributed.pool import ConnectionPool, rpc
 from distributed.wire.failure import RemoteTraceback
 from tests.aio import run_async, until

@@ -11,7 +11,6 @@ from distributed.clusterfile import default_secret
 from distributed.comm import connect
 from distributed.errors import CommError
 from distributed.messages import (
-    Buffer,
     CancelKeys,
     DataAdded,
     DataDropped,
@@ -32,6 +31,7 @@ from distributed.messages import (
     TaskSpec,
     WantKeys,
 )
+from distributed.payloads import Buffer
 from distributed.pool import rpc
 from distributed.scheduler import Scheduler
 from distributed.wire.failure import load_error

@@ -24,6 +24,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("distributed/errors.py", "words"),
     ("distributed/settings.py", "words"),
     ("distributed/messages.py", "words"),
+    ("distributed/payloads.py", "words"),
     ("distributed/units.py", "words"),
     ("distributed/version.py", "words"),
     ("distributed/nanny/orders.py", "words"),

@@ -5,7 +5,8 @@ import pytest
 
 from distributed import messages
 from distributed.errors import RemoteProtocolError
-from distributed.messages import MESSAGE_TYPES, Buffer, ErrorInfo, Message, TaskOptions, TaskSpec
+from distributed.messages import MESSAGE_TYPES, ErrorInfo, Message, TaskOptions, TaskSpec
+from distributed.payloads import Buffer
 from distributed.wire.frames import decode_batch, encode_batch
 
 SAMPLES = {
@@ -15,18 +16,18 @@ SAMPLES = {
     bool: True,
     list[str]: ["a"],
     list[int]: [7],
-    list[messages.Payload]: [b"p"],
-    list[messages.Payload | None]: [b"p"],
+    list[Payload]: [b"p"],
+    list[Payload | None]: [b"p"],
     dict[str, typing.Any]: {"a": 1},
     dict[str, list[str]]: {"a": ["b"]},
     dict[str, int]: {"a": 1},
     dict[str, float] | None: {"GPU": 1.0},
     dict[str, tuple[int, list[str]]]: {"a": (1, ["b"])},
-    dict[str, messages.Payload]: {"a": b"p"},
+    dict[str, Payload]: {"a": b"p"},
     tuple[int, int]: (1, 2),
     list[TaskSpec]: [TaskSpec("k", "f", b"a", ["d"], TaskOptions(1, 2, ["w"], True, {"GPU": 1.0}))],
-    messages.Payload: b"p",
-    messages.Payload | None: b"p",
+    Payload: b"p",
+    Payload | None: b"p",
     ErrorInfo: ErrorInfo("T", "m", "t", b"e", "w", {"a": 1}),
     ErrorInfo | None: ErrorInfo("T", "m"),
     typing.Any: {"x": [1, None, b"y"]},

@@ -3,8 +3,8 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from distributed.messages import Buffer, Payload
 from distributed.operations import operation, operations_of, stream_operation
+from distributed.payloads import Buffer, Payload
 
 
 class Base:

@@ -4,7 +4,7 @@ import operator
 import pytest
 
 from distributed.client.keys import FunctionRegistry, TokenSource, name_of, token_of, unwrap
-from distributed.messages import Buffer
+from distributed.payloads import Buffer
 from distributed.wire.payload import loads
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from distributed.client.offers import Offers
 from distributed.errors import SharedMemoryError
-from distributed.messages import SharedBuffer
+from distributed.payloads import SharedBuffer
 from distributed.sharing.exchange import Exchange
 from distributed.wire.payload import dumps
 from tests.aio import run_async

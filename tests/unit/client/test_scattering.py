@@ -2,7 +2,7 @@ import pytest
 
 from distributed.client.scattering import _shares, choose_workers
 from distributed.errors import NoWorkersError
-from distributed.messages import Buffer
+from distributed.payloads import Buffer
 
 PRESENT = {
     "10.0.0.1:1": {"name": "a", "nthreads": 2, "host": "node1"},

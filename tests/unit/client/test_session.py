@@ -9,7 +9,6 @@ from distributed.client.keys import Function
 from distributed.client.session import Session
 from distributed.errors import ConnectionClosedError, ConnectionLostError, RequestTimeoutError
 from distributed.messages import (
-    Buffer,
     Goodbye,
     Heartbeat,
     KeyInMemory,
@@ -20,6 +19,7 @@ from distributed.messages import (
     TaskSpec,
     WantKeys,
 )
+from distributed.payloads import Buffer
 from distributed.wire.failure import dump_error
 from tests.aio import run_async, until
 

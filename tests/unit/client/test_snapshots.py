@@ -1,5 +1,5 @@
 from distributed.client.snapshots import detached
-from distributed.messages import Buffer
+from distributed.payloads import Buffer
 
 
 def test_small_payloads_are_as_they_are():

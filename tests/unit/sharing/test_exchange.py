@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from distributed.errors import ConfigError, SharedMemoryError
-from distributed.messages import Buffer, Reply, SharedBuffer
+from distributed.messages import Reply
+from distributed.payloads import Buffer, SharedBuffer
 from distributed.sharing import exchange as module
 from distributed.sharing.exchange import THRESHOLD, Exchange, chosen_mode, place
 from distributed.sharing.segments import live

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distributed.messages import SharedBuffer
+from distributed.payloads import SharedBuffer
 from distributed.sharing.exchange import THRESHOLD, Exchange
 from distributed.sharing.requests import request_data
 from distributed.wire.payload import dumps, loads

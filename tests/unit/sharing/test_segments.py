@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from distributed.errors import SharedMemoryError
-from distributed.messages import SharedBuffer
+from distributed.payloads import SharedBuffer
 from distributed.sharing import segments
 from distributed.sharing.segments import fill, live, locate, make_room, open_segment, populate_all
 from tests.aio import until_sync

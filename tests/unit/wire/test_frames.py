@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributed.errors import LocalProtocolError, RemoteProtocolError
-from distributed.messages import Buffer, Goodbye, KeyPending, ReleaseKeys, Reply, Request, SharedBuffer, TaskFinished
+from distributed.messages import Goodbye, KeyPending, ReleaseKeys, Reply, Request, TaskFinished
+from distributed.payloads import Buffer, SharedBuffer
 from distributed.wire import frames
 from distributed.wire.frames import (
     HEAD,

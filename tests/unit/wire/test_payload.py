@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributed.errors import RemoteProtocolError
-from distributed.messages import Buffer, Reply
+from distributed.messages import Reply
+from distributed.payloads import Buffer
 from distributed.wire.frames import decode_batch, encode_batch
 from distributed.wire.payload import dumps, dumps_call, loads, loads_call, payload_nbytes, sizeof
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from distributed.errors import ConnectionLostError, RequestTimeoutError, TaskError
-from distributed.messages import Buffer, SharedBuffer
+from distributed.payloads import Buffer, SharedBuffer
 from distributed.sharing.exchange import Exchange
 from distributed.wire.payload import dumps, loads
 from distributed.worker.events import Fetched, PeerFailed
