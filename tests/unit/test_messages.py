@@ -6,7 +6,7 @@ import pytest
 from distributed import messages
 from distributed.errors import RemoteProtocolError
 from distributed.messages import MESSAGE_TYPES, ErrorInfo, Message, TaskOptions, TaskSpec
-from distributed.payloads import Buffer
+from distributed.payloads import Buffer, Payload
 from distributed.wire.frames import decode_batch, encode_batch
 
 SAMPLES = {
