@@ -10,6 +10,7 @@ import pytest
 
 from launchers.fakes.batch import Fault
 from launchers.fakes.sge import install_sge
+from tests.aio import until_sync
 
 RUN = "import sys; from launchers.cli import main; sys.exit(main())"
 SUM = "from distributed import Client; c = Client(); print(sum(c.gather(c.map(abs, range(100))))); c.close()"
@@ -42,7 +43,7 @@ def test_from_the_submission_to_the_goodbye(batch, dlaunch):
     done = dlaunch("-n", "2", "--wait", "all", "--name", "c", "--", sys.executable, "-c", SUM)
     assert (done.returncode, done.stdout) == (0, "4950\n"), done.stderr
     assert len(batch.calls("qsub")) == 2, "one asks whose qsub it is, one submits"
-    assert in_queue(batch) == []
+    until_sync(lambda: in_queue(batch) == [], 5.0)
     # SIGUSR2 ended the workers, and they told so by their exit code; nobody had to kill them.
     assert {job.exit_code for job in batch.jobs().values()} == {140}
 
