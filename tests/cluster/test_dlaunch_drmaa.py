@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.aio import until_sync
-from tests.cluster.dlaunch_runs import MAP, MAP_BODY, SUM_OF_SQUARES, folders, starting
+from tests.cluster.dlaunch_runs import MAP_BODY, SUM_OF_SQUARES, folders, starting
 
 N = "16" if os.environ.get("SGE_NETNS") == "0" else "64"
 
@@ -27,55 +27,6 @@ def any_system(sge, tmp_path_factory):
     with starting(sge, tmp_path_factory, "dlaunch", "drmaa", "--host", sge.head) as start:
         around = {"DRMAA_LIBRARY_PATH": sge.drmaa_library, "SGE_ROOT": sge.root}
         yield lambda *arguments, **kw: start(*arguments, **{"env": around, **kw})
-
-
-def without_commands(sge, folder) -> dict[str, str]:
-    """An environment in which Grid Engine can be reached by the library alone."""
-    for name in ("qsub", "qstat", "qdel", "qacct"):
-        sge.run(["tee", folder / name], input="#!/bin/sh\nexit 99\n")
-        sge.run(["chmod", "755", folder / name])
-    path = sge.run(["printenv", "PATH"]).stdout.strip()
-    return {"PATH": f"{folder}:{path}"}
-
-
-def test_many_workers_do_ten_thousand_tasks_and_leave_nothing(sge, dlaunch, sge_workdir):
-    run = dlaunch("-n", N, "--name", "big", "--wait", "all", env=without_commands(sge, sge_workdir))
-    run.until_said(f"{N} workers are there", timeout_s=90)
-    rows = sge.qstat()
-    assert {row[1] for row in rows} == {"r"}
-    assert len({row[0] for row in rows}) == 1, "one array, one submission"
-    assert run.stderr.count(f"submitted {N} jobs:") == 1
-    done = sge.run(["python", "-c", f"from distributed import Client\nc = Client(cluster='big')\n{MAP_BODY}"])
-    assert done.stdout.split() == [SUM_OF_SQUARES, N]
-    assert run.interrupt() == 0
-    assert sge.qstat() == []
-    sge.assert_clean()
-    assert "big" not in folders(sge)
-
-
-def test_a_command_finds_the_cluster_and_gives_its_exit_code(sge, dlaunch, sge_workdir):
-    script = sge_workdir / "script.py"
-    sge.run(["tee", script], input=f"{MAP}\nsys.exit(9)\n")
-    run = dlaunch("-n", "4", "--wait", "all", "--", "python", str(script), cwd=sge_workdir)
-    assert run.process.wait(timeout=90) == 9, run.stderr
-    assert run.stdout.split() == [SUM_OF_SQUARES]
-    sge.assert_clean()
-
-
-def test_an_unknown_queue_is_told_in_grid_engines_words_with_the_line(sge, dlaunch):
-    run = dlaunch("-n", "2", "--queue", "nowhere.q")
-    assert run.process.wait(timeout=60) == 5
-    assert 'job requests unknown queue "nowhere.q"' in run.stderr
-    assert "#$ -q nowhere.q" in run.stderr
-    sge.assert_clean()
-
-
-def test_jobs_that_die_before_the_worker_are_explained(sge, dlaunch):
-    run = dlaunch("-n", "4", "--prologue", "echo no such module >&2; exit 7")
-    assert run.process.wait(timeout=90) == 4
-    assert "with exit code 7" in run.stderr
-    assert "  no such module" in run.stderr
-    sge.assert_clean()
 
 
 def test_waiting_jobs_are_shown_with_the_reason_and_cancelled(sge, dlaunch):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 
 import psutil
 import pytest
 
 from tests.aio import until_sync
-from tests.cluster.dlaunch_runs import MAP, MAP_BODY, SUM_OF_SQUARES, folders, starting
+from tests.cluster.dlaunch_runs import MAP_BODY, SUM_OF_SQUARES, folders, starting
 
 
 @pytest.fixture
@@ -17,47 +16,6 @@ def dlaunch(sge, tmp_path_factory):
     """``dlaunch(*arguments)``: start it as the normal user; nothing of it may be left at the end."""
     with starting(sge, tmp_path_factory, "dlaunch", "sge", "--host", sge.head) as start:
         yield start
-
-
-def test_many_workers_do_ten_thousand_tasks_and_leave_nothing(sge, dlaunch):
-    n = "16" if os.environ.get("SGE_NETNS") == "0" else "64"
-    run = dlaunch("-n", n, "--name", "big", "--wait", "all")
-    run.until_said(f"{n} workers are there", timeout_s=90)
-    rows = sge.qstat()
-    assert {row[1] for row in rows} == {"r"}
-    assert len({row[0] for row in rows}) == 1, "one array, one submission"
-    assert run.stderr.count(f"submitted {n} jobs:") == 1
-    done = sge.run(["python", "-c", f"from distributed import Client\nc = Client(cluster='big')\n{MAP_BODY}"])
-    assert done.stdout.split() == [SUM_OF_SQUARES, n]
-    assert run.interrupt() == 0
-    assert sge.qstat() == []
-    sge.assert_clean()
-    assert "big" not in folders(sge)
-
-
-def test_a_command_finds_the_cluster_and_gives_its_exit_code(sge, dlaunch, sge_workdir):
-    script = sge_workdir / "script.py"
-    sge.run(["tee", script], input=f"{MAP}\nsys.exit(9)\n")
-    run = dlaunch("-n", "4", "--wait", "all", "--", "python", str(script), cwd=sge_workdir)
-    assert run.process.wait(timeout=90) == 9, run.stderr
-    assert run.stdout.split() == [SUM_OF_SQUARES]
-    sge.assert_clean()
-
-
-def test_an_unknown_queue_is_told_in_grid_engines_words_with_the_line(sge, dlaunch):
-    run = dlaunch("-n", "2", "--queue", "nowhere.q")
-    assert run.process.wait(timeout=60) == 5
-    assert 'job requests unknown queue "nowhere.q"' in run.stderr
-    assert "#$ -q nowhere.q" in run.stderr
-    sge.assert_clean()
-
-
-def test_jobs_that_die_before_the_worker_are_explained(sge, dlaunch):
-    run = dlaunch("-n", "4", "--prologue", "echo no such module >&2; exit 7")
-    assert run.process.wait(timeout=90) == 4
-    assert "with exit code 7" in run.stderr
-    assert "  no such module" in run.stderr
-    sge.assert_clean()
 
 
 def test_jobs_in_error_state_are_told_with_the_reason_and_cleared_away(sge, dlaunch):
