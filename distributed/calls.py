@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-__all__ = ["Each", "Nested", "call_each", "evaluate", "same"]
+__all__ = ["Each", "Nested", "evaluate", "same"]
 
 
 class Nested(NamedTuple):
@@ -27,11 +27,6 @@ def _value(item: Any) -> Any:
     if isinstance(item, Nested):
         return evaluate(item.function, item.args)
     return list(map(_value, item)) if isinstance(item, list) else item
-
-
-def call_each(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
-    """Return ``[function(*args) for args in calls]``."""
-    return [function(*args) for args in calls]
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
-import itertools
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from distributed.calls import call_each
 from distributed.client.future import Future
 
 __all__ = ["ClientExecutor"]
@@ -64,20 +62,25 @@ class ClientExecutor(concurrent.futures.Executor):
         if chunksize < 1:
             raise ValueError(f"chunksize is 1 or more, not {chunksize}")
         deadline = None if timeout is None else time.monotonic() + timeout
-        calls = zip(*iterables, strict=False)
-        chunks = iter(lambda: list(itertools.islice(calls, chunksize)), [])
         options = {**self._options, **options}
-        futures = self._client.map(call_each, itertools.repeat(fn), chunks, **options)
-        return self._results(futures, deadline)
+        if not iterables:
+            return iter(())
+        if chunksize == 1:
+            return self._results(self._client.map(fn, *iterables, **options), deadline, in_lists=False)
+        chunks = self._client.map(fn, *iterables, batch_size=chunksize, **options)
+        return self._results(chunks, deadline, in_lists=True)
 
-    def _results(self, futures: list[Future], deadline: float | None) -> Iterator[Any]:
+    def _results(self, futures: list[Future], deadline: float | None, in_lists: bool) -> Iterator[Any]:
         futures.reverse()
         try:
             while futures:
                 left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-                values = futures[-1].result(left)
+                value = futures[-1].result(left)
                 futures.pop()
-                yield from values
+                if in_lists:
+                    yield from value
+                else:
+                    yield value
         finally:
             self._client.cancel(futures)
 

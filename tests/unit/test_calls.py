@@ -1,7 +1,7 @@
 import operator
 import pickle
 
-from distributed.calls import Nested, call_each, evaluate, same
+from distributed.calls import Nested, evaluate, same
 
 
 def test_nested_calls_are_made_before_the_outer_one():
@@ -14,8 +14,3 @@ def test_nested_calls_are_made_before_the_outer_one():
 def test_nested_calls_travel():
     call = pickle.loads(pickle.dumps(Nested(operator.add, [1, 2])))
     assert evaluate(same, [call]) == 3
-
-
-def test_call_each_calls_in_order():
-    assert call_each(divmod, [(7, 2), (9, 3)]) == [(3, 1), (3, 0)]
-    assert call_each(divmod, []) == []

@@ -42,9 +42,12 @@ class StubClient:
         self.futures.append(StubFuture())
         return self.futures[-1]
 
-    def map(self, function, *iterables, **options):
-        self.calls.append((function, options))
-        return [StubFuture(function(*args)) for args in zip(*iterables, strict=False)]
+    def map(self, function, *iterables, batch_size=None, **options):
+        self.calls.append((function, batch_size))
+        values = list(map(function, *iterables))
+        if batch_size is None:
+            return [StubFuture(value) for value in values]
+        return [StubFuture(values[start : start + batch_size]) for start in range(0, len(values), batch_size)]
 
     def cancel(self, futures):
         self.cancelled += futures
@@ -89,7 +92,12 @@ def test_map_sends_chunks_and_yields_single_results(client):
     results = ClientExecutor(client).map(pow, [1, 2, 3], [2, 2, 2], chunksize=2)
     assert next(results) == 1
     assert list(results) == [4, 9]
+    assert client.calls == [(pow, 2)]
     assert client.cancelled == []
+
+
+def test_map_of_nothing_is_nothing(client):
+    assert list(ClientExecutor(client).map(int)) == []
 
 
 def test_a_map_that_is_given_up_cancels_the_rest(client):
