@@ -44,6 +44,8 @@ T = TypeVar("T")
 
 _TASKS_PER_MESSAGE: Final = 1000
 _BYTES_PER_MESSAGE: Final = 2**23
+_FEWEST_PER_BLOCK: Final = 8
+"""So many tasks in a row that differ in their arguments only travel as a block."""
 
 
 class Session:
@@ -308,9 +310,14 @@ class Session:
             return first
         tasks = [first]
         size = payload_nbytes(first.args)
+        alike = 1
         while outgoing and len(tasks) < _TASKS_PER_MESSAGE and size < _BYTES_PER_MESSAGE:
             spec = outgoing[0]
             if type(spec) is not TaskSpec:
+                break
+            if alike == len(tasks) and _are_alike(first, spec):
+                alike += 1
+            elif alike >= _FEWEST_PER_BLOCK:
                 break
             tasks.append(spec)
             size += payload_nbytes(spec.args)
@@ -320,6 +327,9 @@ class Session:
             for spec in tasks:
                 if spec.function in unsent:
                     functions[spec.function] = unsent.pop(spec.function)
+        if alike == len(tasks) >= _FEWEST_PER_BLOCK:
+            keys, args = [spec.key for spec in tasks], [spec.args for spec in tasks]
+            return SubmitBlock(first.function, keys, args, functions, first.dependencies)
         return SubmitTasks(tasks, functions)
 
     async def _read_forever(self, early: list[Message]) -> None:
@@ -395,3 +405,10 @@ class Session:
             await self._connection.drain()
             await asyncio.sleep(0)
         await self._connection.drain()
+
+
+def _are_alike(one: TaskSpec, other: TaskSpec) -> bool:
+    """Whether two tasks differ in keys and arguments only, and ask for nothing."""
+    if one.options is not None or other.options is not None or one.function != other.function:
+        return False
+    return one.dependencies == other.dependencies

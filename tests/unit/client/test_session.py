@@ -15,13 +15,16 @@ from distributed.messages import (
     ReleaseKeys,
     Reply,
     Request,
+    SubmitBlock,
     SubmitTasks,
+    TaskOptions,
     TaskSpec,
     WantKeys,
 )
 from distributed.payloads import Buffer
 from distributed.wire.failure import dump_error
 from tests.aio import run_async, until
+from tests.blocks import apart
 
 DOUBLE = Function("f1", "double", b"code")
 
@@ -74,7 +77,8 @@ def spec(key, args=b"a"):
 
 
 def tasks_in(sent):
-    return [task.key for message in sent if isinstance(message, SubmitTasks) for task in message.tasks]
+    messages = (one for message in sent for one in apart(message))
+    return [task.key for message in messages if isinstance(message, SubmitTasks) for task in message.tasks]
 
 
 def with_session(test, **options):
@@ -119,7 +123,32 @@ def test_many_tasks_travel_in_pieces_in_order():
         session.submit(list(map(spec, keys)), DOUBLE)
         await until(lambda: len(connection.sent) == 4)
         assert tasks_in(connection.sent) == keys
-        assert max(len(m.tasks) for m in connection.sent) == 1000
+        assert max(len(m.keys) for m in connection.sent) == 1000
+
+    with_session(test)
+
+
+def test_tasks_that_differ_in_their_arguments_only_travel_as_a_block_those_around_them_do_not():
+    async def test(session, connection):
+        others = [TaskSpec("a", "f1", b"a", ["p"]), TaskSpec("b", "f1", b"a", ["p", "q"])]
+        alike = [TaskSpec(f"k{i}", "f1", b"%d" % i, ["p", "q"]) for i in range(8)]
+        asking = [TaskSpec(f"o{i}", "f1", b"a", ["p", "q"], TaskOptions(priority=1)) for i in range(9)]
+        session.submit(alike, DOUBLE)
+        session.submit(others, DOUBLE)
+        session.submit(asking, DOUBLE)
+        await until(lambda: len(tasks_in(connection.sent)) == 19)
+        keys, args = [spec.key for spec in alike], [spec.args for spec in alike]
+        assert connection.sent[0] == SubmitBlock("f1", keys, args, {"f1": DOUBLE.payload}, ["p", "q"])
+        assert connection.sent[1:] == [SubmitTasks([*others, *asking])]
+
+    with_session(test)
+
+
+def test_few_tasks_of_a_kind_are_no_block():
+    async def test(session, connection):
+        session.submit([spec(f"k{i}") for i in range(7)], DOUBLE)
+        await until(lambda: connection.sent)
+        assert [type(message) for message in connection.sent] == [SubmitTasks]
 
     with_session(test)
 
