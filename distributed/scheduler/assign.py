@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain, groupby
+from itertools import groupby
 from operator import attrgetter
 
 from distributed.messages import AddFunction, Message, RunBlock, RunTask, StealTask
@@ -66,31 +66,32 @@ def assign_all(state: State, tasks: list[Task], worker: Worker) -> None:
     """Hand tasks without options, which are on the worker's books already, to the worker: all without dependencies,
     or all with some.
     """
-    if len(tasks) == 1:
-        assign(state, tasks[0], worker)
-        return
     for _, block in groupby(tasks, _FUNCTION if tasks[0].inputs is None else _FUNCTION_AND_INPUTS):
-        head = next(block)
-        function, inputs = head.function, head.inputs
-        assert function is not None
-        box = introduce(state, function, worker)
-        first = run = state.runs + 1
-        keys, args, ranks = [], [], []
-        for task in chain((head,), block):
-            task.run = run
-            task.place = worker
-            run += 1
-            keys.append(task.key)
-            args.append(task.args)
-            ranks.append(task.rank)
-            if task.dependents is not None and len(task.dependents) == 1:
-                state.leaders.append(task)
-        state.runs = run - 1
-        order = RunBlock(function.id, first, keys, args, ranks)
-        if inputs is not None:
-            order.dependencies = [dependency.key for dependency in inputs.tasks]
-            order.who_has, order.nbytes = _sources(inputs, worker, first)
-        box.append(order)
+        alike = list(block)
+        if len(alike) == 1:
+            assign(state, alike[0], worker)
+        else:
+            _assign_block(state, alike, worker)
+
+
+def _assign_block(state: State, tasks: list[Task], worker: Worker) -> None:
+    function, inputs = tasks[0].function, tasks[0].inputs
+    assert function is not None
+    box = introduce(state, function, worker)
+    first = run = state.runs + 1
+    for task in tasks:
+        task.run = run
+        task.place = worker
+        run += 1
+        if task.dependents is not None and len(task.dependents) == 1:
+            state.leaders.append(task)
+    state.runs = run - 1
+    keys, args, ranks = [task.key for task in tasks], [task.args for task in tasks], [task.rank for task in tasks]
+    order = RunBlock(function.id, first, keys, args, ranks)
+    if inputs is not None:
+        order.dependencies = [dependency.key for dependency in inputs.tasks]
+        order.who_has, order.nbytes = _sources(inputs, worker, first)
+    box.append(order)
 
 
 def describe(task: Task, function: str, worker: Worker) -> RunTask:

@@ -106,7 +106,7 @@ def _feed(state: State, worker: Worker, count: int) -> None:
         task = queue.pop()
         if task.inputs is not None:
             chosen = choose(state, task, worker)
-            if task.options is None:
+            if task.options is None and len(task.inputs.users) > 1:
                 others.setdefault(chosen, []).append(book(state, task, chosen))
             else:
                 assign(state, task, chosen)

@@ -14,8 +14,10 @@ def forget(state: State, task: Task) -> None:
     task.state = FORGOTTEN
     inputs = task.inputs
     if inputs is not None:
-        del inputs.users[task]
-        if not inputs.users:  # nobody depends on these together any more
+        if len(inputs.users) > 1:
+            inputs.remove(task)
+        else:  # nobody depends on these together any more
+            inputs.users = ()
             for dependency in inputs.tasks:
                 dependents = dependency.dependents
                 assert dependents is not None

@@ -165,8 +165,11 @@ def _enter(state: State, client: Client, task: Task) -> None:
     task.wanters = client.only
     client.wants += 1
     state.tasks[task.key] = task
-    if task.inputs is not None:
-        task.inputs.users[task] = None
+    if (inputs := task.inputs) is not None:
+        if inputs.users:
+            inputs.add(task)
+        else:
+            inputs.users = (task,)
     activate(state, task)
 
 
@@ -174,22 +177,19 @@ def _inputs(dependencies: tuple[Task, ...]) -> tuple[Inputs, int]:
     """Return what tasks that depend on just these share, and the place in line of the last of these that is
     unfinished, 0 if there is none.
     """
-    # Such tasks come in a row: it is enough to look at who came to depend on the last of them last.
-    inputs: Inputs | None = None
-    if others := dependencies[-1].dependents:
-        latest = next(reversed(others))
-        if latest.tasks == dependencies:
-            inputs = latest
-    is_new = inputs is None
-    if inputs is None:
-        inputs = Inputs(dependencies, {})
     last = 0
+    # Such tasks come in a row: it is enough to look at who came to depend on the last of them last.
+    if (others := dependencies[-1].dependents) and (inputs := next(reversed(others))).tasks == dependencies:
+        for dependency in dependencies:
+            if dependency.state < MEMORY and (place := dependency.rank & _ORDER) > last:
+                last = place
+        return inputs, last
+    inputs = Inputs(dependencies)
     for dependency in dependencies:
-        if is_new:
-            if dependency.dependents is None:
-                dependency.dependents = {inputs: None}
-            else:
-                dependency.dependents[inputs] = None
+        if (others := dependency.dependents) is None:
+            dependency.dependents = {inputs: None}
+        else:
+            others[inputs] = None
         if dependency.state < MEMORY and (place := dependency.rank & _ORDER) > last:
             last = place
     return inputs, last

@@ -127,12 +127,25 @@ class Inputs(msgspec.Struct, eq=False, gc=False):
 
     So an edge of an all-to-all costs no more than its end: what happens to a dependency is counted once for all who
     need it.  ``active``: how many of the users are; while there is one, ``missing`` counts the tasks not in memory.
+    Most have one user, for whom a tuple does.
     """
 
     tasks: tuple[Task, ...]
-    users: dict[Task, None]
+    users: tuple[Task, ...] | dict[Task, None] = ()
     active: int = 0
     missing: int = 0
+
+    def add(self, user: Task) -> None:
+        """A task after the first one depends on these."""
+        if isinstance(self.users, dict):
+            self.users[user] = None
+        else:
+            self.users = dict.fromkeys((*self.users, user))
+
+    def remove(self, user: Task) -> None:
+        """One of several tasks that depended on these is forgotten."""
+        assert isinstance(self.users, dict)
+        del self.users[user]
 
 
 class Demand:
