@@ -69,7 +69,7 @@ class Future:
     __slots__ = ("__weakref__", "_client", "_state", "key")
     __dlaunch_key__: ClassVar[bool] = True
     key: str
-    """The task's name on the scheduler.  An attribute, because a call may have hundreds of futures among its arguments."""
+    """The task's name on the scheduler.  No property: a call may have hundreds of futures among its arguments."""
 
     def __init__(self, key: str | KeyState, client: Owner | None = None) -> None:
         owner = default_owner() if client is None else client

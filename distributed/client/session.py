@@ -16,7 +16,7 @@ import logging
 import threading
 import uuid
 from collections import deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from distributed.client.keys import Function
@@ -29,7 +29,17 @@ from distributed.errors import (
     RemoteProtocolError,
     RequestTimeoutError,
 )
-from distributed.messages import Goodbye, Message, Reply, Request, SubmitBlock, SubmitTasks, TaskSpec, WantKeys
+from distributed.messages import (
+    Goodbye,
+    Message,
+    ReleaseKeys,
+    Reply,
+    Request,
+    SubmitBlock,
+    SubmitTasks,
+    TaskSpec,
+    WantKeys,
+)
 from distributed.payloads import Payload
 from distributed.pool import ConnectionPool
 from distributed.sharing.exchange import Exchange
@@ -44,6 +54,9 @@ T = TypeVar("T")
 
 _TASKS_PER_MESSAGE: Final = 1000
 _BYTES_PER_MESSAGE: Final = 2**23
+_MANY_RELEASED: Final = 64
+"""So many released keys are sent at once, fewer with the next message, or within ``_RELEASE_S``."""
+_RELEASE_S: Final = 0.005
 _FEWEST_PER_BLOCK: Final = 8
 """So many tasks in a row that differ in their arguments only travel as a block."""
 
@@ -84,6 +97,7 @@ class Session:
         self._known_functions: set[str] = set()
         self._unsent_functions: dict[str, Payload] = {}
         self._woken = False
+        self._tidying = False
         self._draining = False
         self._request_ids = itertools.count(2)
         self._requests: dict[int, asyncio.Future[Any]] = {}
@@ -109,20 +123,20 @@ class Session:
 
     def wake(self) -> None:
         """Have the loop look at what was queued.  Safe in destructors."""
-        if self._woken:
-            return
-        self._woken = True
-        try:
+        if not self._woken:
+            self._woken = True
+            self._call(self._on_wake)
+
+    def _call(self, function: Callable[[], Any]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to be told
             if threading.get_ident() == self.thread:
-                self.loop.call_soon(self._on_wake)
+                self.loop.call_soon(function)
             else:
-                self.loop.call_soon_threadsafe(self._on_wake)
-        except RuntimeError:
-            pass  # the loop is closed: nobody is there to be told
+                self.loop.call_soon_threadsafe(function)
 
     def silence(self) -> None:
         """In a forked child: never touch the loop, which belongs to the parent."""
-        self._woken = True
+        self._woken = self._tidying = True
 
     def submit(self, specs: Sequence[TaskSpec], function: Function) -> list[KeyState]:
         """Queue tasks of one function; return one state per task, shared by equal keys.
@@ -177,10 +191,18 @@ class Session:
         return state
 
     def forget(self, state: KeyState) -> None:
-        """One future of a key is gone.  Takes no lock, so destructors may call it at any moment."""
-        self._released.append(state)
-        if not self._woken:
-            self.wake()
+        """One future of a key is gone.  Takes no lock, so destructors may call it at any moment.
+
+        Nobody waits for that: a few are sent with what comes next, or soon.
+        """
+        released = self._released
+        released.append(state)
+        if len(released) >= _MANY_RELEASED:
+            if not self._woken:
+                self.wake()
+        elif not self._tidying:
+            self._tidying = True
+            self._call(self._tidy_soon)
 
     def cancel(self, states: Iterable[KeyState], force: bool = False) -> None:
         """Cancel keys, here at once and on the scheduler soon."""
@@ -268,6 +290,13 @@ class Session:
             self._count_released()
         self._pump()
 
+    def _tidy_soon(self) -> None:
+        self.loop.call_later(_RELEASE_S, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidying = False
+        self._on_wake()
+
     def _count_released(self) -> None:
         """Count what was released until now (with the lock held): a key submitted after that is a new one."""
         released = self._released
@@ -278,9 +307,7 @@ class Session:
                 self._outgoing.extend(messages)
 
     def _pump(self) -> None:
-        """Send one message of what is queued, and come back for the rest when the socket can take
-        it.
-        """
+        """Send a piece of what is queued, and come back for the rest when the socket can take it."""
         if self._draining or not self._outgoing or self.ended is not None:
             return
         if self._connection.pending:
@@ -288,7 +315,10 @@ class Session:
             self._own(self._pump_when_drained())
             return
         try:
-            self._connection.send(self._next_message())
+            message = self._next_message()
+            self._connection.send(message)
+            if type(message) is ReleaseKeys and self._outgoing:
+                self._connection.send(self._next_message())  # what it waited for
         except CommError:
             return  # the reader sees it too, and ends the session
         if self._outgoing and not self._woken:

@@ -229,6 +229,41 @@ def test_collected_futures_release_their_keys_together():
     with_session(test)
 
 
+@pytest.fixture
+def unhurried(monkeypatch):
+    monkeypatch.setattr("distributed.client.session._RELEASE_S", 3600.0)
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_a_released_key_goes_with_what_is_submitted_next_and_before_it():
+    async def test(session, connection):
+        future = Future(session.submit([spec("x")], DOUBLE)[0], Owner(session))
+        await until(lambda: connection.sent)
+        connection.arrive(KeyInMemory("x", "int", 8, [], b"r"))
+        await until(future.done)
+        future.release()
+        session.submit([spec("y")], DOUBLE)
+        await until(lambda: len(connection.sent) > 1)
+        assert connection.sent[1:] == [ReleaseKeys(["x"]), SubmitTasks([spec("y")])]
+
+    with_session(test)
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_many_released_keys_go_at_once():
+    async def test(session, connection):
+        states = session.submit([spec(f"k{i}") for i in range(64)], DOUBLE)
+        await until(lambda: connection.sent)
+        connection.arrive(*[KeyInMemory(state.key, "int", 8, [], b"r") for state in states])
+        await until(lambda: states[-1].status == "finished")
+        for state in states:
+            session.forget(state)
+        await until(lambda: len(connection.sent) == 2)
+        assert len(connection.sent[1].keys) == 64
+
+    with_session(test)
+
+
 def test_a_future_may_be_collected_while_the_lock_is_held():
     async def test(session, connection):
         future = Future(session.submit([spec("x")], DOUBLE)[0], Owner(session))
