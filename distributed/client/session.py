@@ -207,6 +207,7 @@ class Session:
     def cancel(self, states: Iterable[KeyState], force: bool = False) -> None:
         """Cancel keys, here at once and on the scheduler soon."""
         with self.lock:
+            self._count_released()
             self._outgoing.extend(self.table.cancel(states, force))
         self.wake()
 
@@ -214,6 +215,7 @@ class Session:
         """Run failed keys again."""
         with self.lock:
             self.check()
+            self._count_released()
             self._outgoing.extend(self.table.retry(states))
         self.wake()
 
@@ -266,8 +268,7 @@ class Session:
         number = next(self._request_ids)
         answer: asyncio.Future[Any] = self.loop.create_future()
         self._requests[number] = answer
-        self._outgoing.append(Request(op, kwargs, number))
-        self.wake()
+        self.post(Request(op, kwargs, number))
         try:
             return await asyncio.wait_for(answer, patience_s)
         except asyncio.TimeoutError as error:
@@ -280,8 +281,10 @@ class Session:
             self._requests.pop(number, None)
 
     def post(self, message: Message) -> None:
-        """Queue one message to the scheduler, after all that was queued before."""
-        self._outgoing.append(message)
+        """Queue one message to the scheduler, after all that was queued or released before.  Takes the lock."""
+        with self.lock:
+            self._count_released()
+            self._outgoing.append(message)
         self.wake()
 
     def _on_wake(self) -> None:

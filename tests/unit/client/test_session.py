@@ -11,6 +11,7 @@ from distributed.errors import ConnectionClosedError, ConnectionLostError, Reque
 from distributed.messages import (
     Goodbye,
     Heartbeat,
+    KeyErred,
     KeyInMemory,
     ReleaseKeys,
     Reply,
@@ -245,6 +246,32 @@ def test_a_released_key_goes_with_what_is_submitted_next_and_before_it():
         session.submit([spec("y")], DOUBLE)
         await until(lambda: len(connection.sent) > 1)
         assert connection.sent[1:] == [ReleaseKeys(["x"]), SubmitTasks([spec("y")])]
+
+    with_session(test)
+
+
+@pytest.mark.usefixtures("unhurried")
+@pytest.mark.parametrize("what", ["request", "post", "cancel", "retry"])
+def test_whatever_comes_after_a_release_is_sent_after_it(what):
+    async def test(session, connection):
+        x, y = session.submit([spec("x"), spec("y")], DOUBLE)
+        await until(lambda: connection.sent)
+        connection.arrive(KeyInMemory("x", "int", 8, [], b"r"), KeyErred("y", dump_error(KeyError("y"))))
+        await until(lambda: y.status == "error")
+        (z,) = session.submit([spec("z")], DOUBLE)
+        await until(lambda: len(connection.sent) == 2)
+        session.forget(x)
+        acts = {
+            "request": lambda: asyncio.ensure_future(session.request("one")),
+            "post": lambda: session.post(WantKeys(["w"])),
+            "cancel": lambda: session.cancel([z]),
+            "retry": lambda: session.retry([y]),
+        }
+        acting = acts[what]()
+        await until(lambda: len(connection.sent) > 3)
+        assert connection.sent[2] == ReleaseKeys(["x"])
+        if acting is not None:
+            acting.cancel()
 
     with_session(test)
 
