@@ -324,7 +324,8 @@ class Session:
                 self._connection.send(self._next_message())  # what it waited for
         except CommError:
             return  # the reader sees it too, and ends the session
-        if self._outgoing and not self._woken:
+        if not self._woken:
+            # Even if nothing is left: who submits one task after the other need not wake the loop for each.
             self._woken = True
             self.loop.call_soon(self._on_wake)
 
