@@ -9,6 +9,7 @@ machine changes the figures little, unlike tasks per second.  Cases as in ``pyth
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import sys
@@ -17,12 +18,10 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-import psutil
-
 sys.path.insert(0, str(Path(__file__).resolve().parent / "programs"))
 
 from bench_cases import CASES, Figures, warm_up
-from bench_clusters import Cluster, running_cluster
+from bench_clusters import Ours
 
 TASKS = {"throughput": 10_000, "latency": 500, "tree": 8191, "chain": 1_000, "all_to_all": 200, "calls": 1_000_000}
 """How many tasks a case is at scale 1."""
@@ -38,24 +37,17 @@ def cpu_s(pid: int) -> dict[str, float]:
     return spent
 
 
-def processes(cluster: Cluster) -> dict[str, list[int]]:
-    """Return role -> process ids: this one is the client; commands that only wait are left out."""
-    scheduler, *commands = cluster.processes
-    workers = [child.pid for command in commands for child in psutil.Process(command.pid).children(recursive=True)]
-    return {"client": [os.getpid()], "scheduler": [scheduler.pid], "workers": workers or [c.pid for c in commands]}
-
-
-def accounts(cluster: Cluster) -> dict[str, float]:
+def accounts(cluster: Ours) -> dict[str, float]:
     """Return ``role thread`` -> seconds of CPU."""
     sums: dict[str, float] = defaultdict(float)
-    for role, pids in processes(cluster).items():
+    for role, pids in cluster.processes().items():
         for pid in pids:
             for name, spent_s in cpu_s(pid).items():
                 sums[f"{role} {name}"] += spent_s
     return sums
 
 
-def measure(cluster: Cluster, case: str, rounds: int) -> None:
+def measure(cluster: Ours, case: str, rounds: int) -> None:
     """Run a case so often and print medians."""
     spent: dict[str, list[float]] = defaultdict(list)
     figures: list[Figures] = []
@@ -80,7 +72,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        with running_cluster("dlaunch", arguments.workers) as cluster:
+        with contextlib.closing(Ours(Path(folder))) as cluster:
+            cluster.start_workers(arguments.workers)
+            cluster.await_workers(arguments.workers)
             warm_up(cluster)
             for case in arguments.cases:
                 measure(cluster, case, arguments.rounds)

@@ -143,7 +143,8 @@ class SubmitTasks(_Message, tag=10):
 
 
 class SubmitBlock(_Message, tag=16):
-    """New tasks of one function that depend on nothing and ask for nothing, column by column: key and arguments.
+    """New tasks of one function that ask for nothing, and all have the same ``dependencies`` (in :class:`TaskSpec`;
+    mostly none), column by column: key and arguments.
 
     A thousand tasks as columns cost less than half of a thousand :class:`TaskSpec` to write and to read.
     """
@@ -152,6 +153,7 @@ class SubmitBlock(_Message, tag=16):
     keys: list[str]
     args: list[Payload]
     functions: dict[str, Payload] = {}
+    dependencies: list[str] = []
 
     def __post_init__(self) -> None:
         _check_columns(self.keys, self.args)
@@ -270,7 +272,7 @@ class RunTask(_Message, tag=31):
 
 
 class RunBlock(_Message, tag=37):
-    """Run tasks of one function without dependencies: RunTask, column by column.
+    """Run tasks of one function that have the same dependencies, mostly none: RunTask, column by column.
 
     The first has the run ``run``, each further one the next; ``priority`` of each is (0, its rank).
     """
@@ -280,6 +282,9 @@ class RunBlock(_Message, tag=37):
     keys: list[str]
     args: list[Payload]
     ranks: list[int]
+    dependencies: list[str] = []
+    who_has: dict[str, list[str]] = {}
+    nbytes: dict[str, int] = {}
 
     def __post_init__(self) -> None:
         _check_columns(self.keys, self.args, self.ranks)

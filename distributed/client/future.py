@@ -66,13 +66,16 @@ class Future:
     ``Future(key)`` is a hold on a key that somebody else submitted.
     """
 
-    __slots__ = ("__weakref__", "_client", "_state")
+    __slots__ = ("__weakref__", "_client", "_state", "key")
     __dlaunch_key__: ClassVar[bool] = True
+    key: str
+    """The task's name on the scheduler.  No property: a call may have hundreds of futures among its arguments."""
 
     def __init__(self, key: str | KeyState, client: Owner | None = None) -> None:
         owner = default_owner() if client is None else client
         self._client: Owner = owner
         self._state: KeyState = owner.session.want(key) if isinstance(key, str) else key
+        self.key = self._state.key
 
     def __repr__(self) -> str:
         state = self._state
@@ -89,14 +92,9 @@ class Future:
             pass  # never completely made, or released already
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Future, (self._state.key,)
+        return Future, (self.key,)
 
     # -- what is known -----------------------------------------------------------------------------
-
-    @property
-    def key(self) -> str:
-        """The task's name on the scheduler."""
-        return self._state.key
 
     @property
     def client(self) -> Any:

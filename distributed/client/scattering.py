@@ -161,5 +161,5 @@ def _announce(
         for key, (nbytes, workers) in holders.items():
             states[key] = session.table.acquire(key)[0]
             session.table.finish(key, Remote(workers, nbytes), types.get(key, ""))
-        session.post(DataScattered(holders))
+    session.post(DataScattered(holders))
     return states

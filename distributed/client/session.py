@@ -16,7 +16,7 @@ import logging
 import threading
 import uuid
 from collections import deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from distributed.client.keys import Function
@@ -29,7 +29,17 @@ from distributed.errors import (
     RemoteProtocolError,
     RequestTimeoutError,
 )
-from distributed.messages import Goodbye, Message, Reply, Request, SubmitBlock, SubmitTasks, TaskSpec, WantKeys
+from distributed.messages import (
+    Goodbye,
+    Message,
+    ReleaseKeys,
+    Reply,
+    Request,
+    SubmitBlock,
+    SubmitTasks,
+    TaskSpec,
+    WantKeys,
+)
 from distributed.payloads import Payload
 from distributed.pool import ConnectionPool
 from distributed.sharing.exchange import Exchange
@@ -44,6 +54,11 @@ T = TypeVar("T")
 
 _TASKS_PER_MESSAGE: Final = 1000
 _BYTES_PER_MESSAGE: Final = 2**23
+_MANY_RELEASED: Final = 64
+"""So many released keys are sent at once, fewer with the next message, or within ``_RELEASE_S``."""
+_RELEASE_S: Final = 0.005
+_FEWEST_PER_BLOCK: Final = 8
+"""So many tasks in a row that differ in their arguments only travel as a block."""
 
 
 class Session:
@@ -82,6 +97,7 @@ class Session:
         self._known_functions: set[str] = set()
         self._unsent_functions: dict[str, Payload] = {}
         self._woken = False
+        self._tidying = False
         self._draining = False
         self._request_ids = itertools.count(2)
         self._requests: dict[int, asyncio.Future[Any]] = {}
@@ -107,20 +123,20 @@ class Session:
 
     def wake(self) -> None:
         """Have the loop look at what was queued.  Safe in destructors."""
-        if self._woken:
-            return
-        self._woken = True
-        try:
+        if not self._woken:
+            self._woken = True
+            self._call(self._on_wake)
+
+    def _call(self, function: Callable[[], Any]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to be told
             if threading.get_ident() == self.thread:
-                self.loop.call_soon(self._on_wake)
+                self.loop.call_soon(function)
             else:
-                self.loop.call_soon_threadsafe(self._on_wake)
-        except RuntimeError:
-            pass  # the loop is closed: nobody is there to be told
+                self.loop.call_soon_threadsafe(function)
 
     def silence(self) -> None:
         """In a forked child: never touch the loop, which belongs to the parent."""
-        self._woken = True
+        self._woken = self._tidying = True
 
     def submit(self, specs: Sequence[TaskSpec], function: Function) -> list[KeyState]:
         """Queue tasks of one function; return one state per task, shared by equal keys.
@@ -175,14 +191,23 @@ class Session:
         return state
 
     def forget(self, state: KeyState) -> None:
-        """One future of a key is gone.  Takes no lock, so destructors may call it at any moment."""
-        self._released.append(state)
-        if not self._woken:
-            self.wake()
+        """One future of a key is gone.  Takes no lock, so destructors may call it at any moment.
+
+        Nobody waits for that: a few are sent with what comes next, or soon.
+        """
+        released = self._released
+        released.append(state)
+        if len(released) >= _MANY_RELEASED:
+            if not self._woken:
+                self.wake()
+        elif not self._tidying:
+            self._tidying = True
+            self._call(self._tidy_soon)
 
     def cancel(self, states: Iterable[KeyState], force: bool = False) -> None:
         """Cancel keys, here at once and on the scheduler soon."""
         with self.lock:
+            self._count_released()
             self._outgoing.extend(self.table.cancel(states, force))
         self.wake()
 
@@ -190,6 +215,7 @@ class Session:
         """Run failed keys again."""
         with self.lock:
             self.check()
+            self._count_released()
             self._outgoing.extend(self.table.retry(states))
         self.wake()
 
@@ -242,8 +268,7 @@ class Session:
         number = next(self._request_ids)
         answer: asyncio.Future[Any] = self.loop.create_future()
         self._requests[number] = answer
-        self._outgoing.append(Request(op, kwargs, number))
-        self.wake()
+        self.post(Request(op, kwargs, number))
         try:
             return await asyncio.wait_for(answer, patience_s)
         except asyncio.TimeoutError as error:
@@ -256,8 +281,10 @@ class Session:
             self._requests.pop(number, None)
 
     def post(self, message: Message) -> None:
-        """Queue one message to the scheduler, after all that was queued before."""
-        self._outgoing.append(message)
+        """Queue one message to the scheduler, after all that was queued or released before.  Takes the lock."""
+        with self.lock:
+            self._count_released()
+            self._outgoing.append(message)
         self.wake()
 
     def _on_wake(self) -> None:
@@ -265,6 +292,13 @@ class Session:
         with self.lock:
             self._count_released()
         self._pump()
+
+    def _tidy_soon(self) -> None:
+        self.loop.call_later(_RELEASE_S, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidying = False
+        self._on_wake()
 
     def _count_released(self) -> None:
         """Count what was released until now (with the lock held): a key submitted after that is a new one."""
@@ -276,9 +310,7 @@ class Session:
                 self._outgoing.extend(messages)
 
     def _pump(self) -> None:
-        """Send one message of what is queued, and come back for the rest when the socket can take
-        it.
-        """
+        """Send a piece of what is queued, and come back for the rest when the socket can take it."""
         if self._draining or not self._outgoing or self.ended is not None:
             return
         if self._connection.pending:
@@ -286,10 +318,14 @@ class Session:
             self._own(self._pump_when_drained())
             return
         try:
-            self._connection.send(self._next_message())
+            message = self._next_message()
+            self._connection.send(message)
+            if type(message) is ReleaseKeys and self._outgoing:
+                self._connection.send(self._next_message())  # what it waited for
         except CommError:
             return  # the reader sees it too, and ends the session
-        if self._outgoing and not self._woken:
+        if not self._woken:
+            # Even if nothing is left: who submits one task after the other need not wake the loop for each.
             self._woken = True
             self.loop.call_soon(self._on_wake)
 
@@ -308,9 +344,14 @@ class Session:
             return first
         tasks = [first]
         size = payload_nbytes(first.args)
+        alike = 1
         while outgoing and len(tasks) < _TASKS_PER_MESSAGE and size < _BYTES_PER_MESSAGE:
             spec = outgoing[0]
             if type(spec) is not TaskSpec:
+                break
+            if alike == len(tasks) and _are_alike(first, spec):
+                alike += 1
+            elif alike >= _FEWEST_PER_BLOCK:
                 break
             tasks.append(spec)
             size += payload_nbytes(spec.args)
@@ -320,6 +361,9 @@ class Session:
             for spec in tasks:
                 if spec.function in unsent:
                     functions[spec.function] = unsent.pop(spec.function)
+        if alike == len(tasks) >= _FEWEST_PER_BLOCK:
+            keys, args = [spec.key for spec in tasks], [spec.args for spec in tasks]
+            return SubmitBlock(first.function, keys, args, functions, first.dependencies)
         return SubmitTasks(tasks, functions)
 
     async def _read_forever(self, early: list[Message]) -> None:
@@ -395,3 +439,10 @@ class Session:
             await self._connection.drain()
             await asyncio.sleep(0)
         await self._connection.drain()
+
+
+def _are_alike(one: TaskSpec, other: TaskSpec) -> bool:
+    """Whether two tasks differ in keys and arguments only, and ask for nothing."""
+    if one.options is not None or other.options is not None or one.function != other.function:
+        return False
+    return one.dependencies == other.dependencies

@@ -40,8 +40,11 @@ def _follower(state: State, leader: Task) -> Task | None:
     worker, dependents = leader.place, leader.dependents
     if worker is None or dependents is None or len(dependents) != 1 or leader.trouble is not None:
         return None
-    (task,) = dependents
-    if task.state != WAITING or task.missing != 1 or task.trouble is not None or task.rank > leader.rank:
+    (inputs,) = dependents
+    if inputs.missing != 1 or len(inputs.users) != 1:
+        return None
+    (task,) = inputs.users
+    if task.state != WAITING or task.trouble is not None or task.rank > leader.rank:
         return None
     if task.demand is not state.anything and (task.demand is not leader.demand or task.demand.resources):
         return None
@@ -54,8 +57,9 @@ def _follower(state: State, leader: Task) -> Task | None:
 
 def _has_others(worker: Worker, task: Task, leader: Task) -> bool:
     """Whether the worker holds all else that the task needs."""
-    dependencies = task.dependencies
-    return len(dependencies) == 1 or all(other is leader or other in worker.data for other in dependencies)
+    assert task.inputs is not None
+    dependencies, data = task.inputs.tasks, worker.data
+    return len(dependencies) == 1 or all(other is leader or other in data for other in dependencies)
 
 
 def _send(state: State, task: Task, worker: Worker) -> None:

@@ -7,14 +7,15 @@ from operator import attrgetter
 
 from distributed.messages import AddFunction, Message, RunBlock, RunTask, StealTask
 from distributed.scheduler.placement import addresses_of, has_room, is_closed
-from distributed.scheduler.state import RANK_BITS, Function, State, Task, Worker
+from distributed.scheduler.state import RANK_BITS, Function, Inputs, State, Task, Worker
 from distributed.scheduler.states import MEMORY, PROCESSING
 from distributed.scheduler.transitions import outbox
 
-__all__ = ["ask_back", "assign", "assign_all", "describe", "introduce", "update_room"]
+__all__ = ["ask_back", "assign", "assign_all", "book", "describe", "introduce", "update_room"]
 
 _ORDER = (1 << RANK_BITS) - 1
 _FUNCTION = attrgetter("function")
+_FUNCTION_AND_INPUTS = attrgetter("function", "inputs")
 _NO_KEYS: list[str] = []
 _NO_SOURCES: dict[str, list[str]] = {}
 _NO_SIZES: dict[str, int] = {}
@@ -34,68 +35,88 @@ def assign(state: State, task: Task, worker: Worker) -> None:
     function = task.function
     assert function is not None
     box = introduce(state, function, worker)
-    duration_s = function.duration_s
     if task not in worker.processing:
-        worker.processing[task] = duration_s
-        worker.busy_s += duration_s
+        book(state, task, worker)
     state.runs = run = state.runs + 1
     task.state = PROCESSING
     task.run = run
     task.place = worker
-    if task.dependencies or task.options is not None:
+    if task.inputs is not None or task.options is not None:
         box.append(describe(task, function.id, worker))
         if task.demand is not state.anything:
             for name, amount in task.demand.resources.items():
                 worker.free[name] -= amount
-        state.changed[worker] = None
     else:
         box.append(RunTask(task.key, run, function.id, task.args, (0, task.rank), _NO_KEYS, _NO_SOURCES, _NO_SIZES))
     if task.dependents is not None and len(task.dependents) == 1:
         state.leaders.append(task)
 
 
+def book(state: State, task: Task, worker: Worker) -> Task:
+    """Put a task, and what it is thought to take, on the worker's books; return it."""
+    assert task.function is not None
+    task.state = PROCESSING
+    worker.processing[task] = duration_s = task.function.duration_s
+    worker.busy_s += duration_s
+    state.changed[worker] = None
+    return task
+
+
 def assign_all(state: State, tasks: list[Task], worker: Worker) -> None:
-    """Hand tasks without dependencies and options, which are on the worker's books already, to the worker."""
-    if len(tasks) == 1:
-        assign(state, tasks[0], worker)
-        return
-    for function, block in groupby(tasks, _FUNCTION):
-        box = introduce(state, function, worker)
-        first = run = state.runs + 1
-        keys, args, ranks = [], [], []
-        for task in block:
-            task.state = PROCESSING
-            task.run = run
-            task.place = worker
-            run += 1
-            keys.append(task.key)
-            args.append(task.args)
-            ranks.append(task.rank)
-            if task.dependents is not None and len(task.dependents) == 1:
-                state.leaders.append(task)
-        state.runs = run - 1
-        box.append(RunBlock(function.id, first, keys, args, ranks))
+    """Hand tasks without options, which are on the worker's books already, to the worker: all without dependencies,
+    or all with some.
+    """
+    for _, block in groupby(tasks, _FUNCTION if tasks[0].inputs is None else _FUNCTION_AND_INPUTS):
+        alike = list(block)
+        if len(alike) == 1:
+            assign(state, alike[0], worker)
+        else:
+            _assign_block(state, alike, worker)
+
+
+def _assign_block(state: State, tasks: list[Task], worker: Worker) -> None:
+    function, inputs = tasks[0].function, tasks[0].inputs
+    assert function is not None
+    box = introduce(state, function, worker)
+    first = run = state.runs + 1
+    for task in tasks:
+        task.run = run
+        task.place = worker
+        run += 1
+        if task.dependents is not None and len(task.dependents) == 1:
+            state.leaders.append(task)
+    state.runs = run - 1
+    keys, args, ranks = [task.key for task in tasks], [task.args for task in tasks], [task.rank for task in tasks]
+    order = RunBlock(function.id, first, keys, args, ranks)
+    if inputs is not None:
+        order.dependencies = [dependency.key for dependency in inputs.tasks]
+        order.who_has, order.nbytes = _sources(inputs, worker, first)
+    box.append(order)
 
 
 def describe(task: Task, function: str, worker: Worker) -> RunTask:
     """Return the order to run a task, its run and state set, with where to get what the worker does not have."""
-    rank, run, data, coming = task.rank, task.run, worker.data, worker.coming
-    absent = [dependency for dependency in task.dependencies if dependency not in data and dependency.state == MEMORY]
+    rank, run, inputs = task.rank, task.run, task.inputs
+    keys, who_has, sizes = _NO_KEYS, _NO_SOURCES, _NO_SIZES
+    if inputs is not None:
+        keys = [dependency.key for dependency in inputs.tasks]
+        who_has, sizes = _sources(inputs, worker, run)
+    place = (rank >> RANK_BITS, rank & _ORDER)
+    return RunTask(task.key, run, function, task.args, place, keys, who_has, sizes, task.demand.resources or None)
+
+
+def _sources(inputs: Inputs, worker: Worker, run: int) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """Return where to get what the worker does not have, and how large that is."""
+    data, coming = worker.data, worker.coming
+    absent = [dependency for dependency in inputs.tasks if dependency not in data and dependency.state == MEMORY]
     if absent:
         # Where a thing lies is told once for all tasks of a worker that need it, unless its holders change meanwhile.
         absent = [dependency for dependency in absent if coming.get(dependency) is not dependency.holders]
         coming.update([(dependency, dependency.holders) for dependency in absent])
-    return RunTask(
-        task.key,
-        run,
-        function,
-        task.args,
-        (rank >> RANK_BITS, rank & _ORDER),
-        [dependency.key for dependency in task.dependencies],
-        {dependency.key: addresses_of(dependency.holders, run) for dependency in absent} if absent else _NO_SOURCES,
-        {dependency.key: dependency.nbytes for dependency in absent} if absent else _NO_SIZES,
-        task.demand.resources or None,
-    )
+    if not absent:
+        return _NO_SOURCES, _NO_SIZES
+    where = {dependency.key: addresses_of(dependency.holders, run) for dependency in absent}
+    return where, {dependency.key: dependency.nbytes for dependency in absent}
 
 
 def update_room(state: State, worker: Worker) -> None:

@@ -9,9 +9,10 @@ a backlog gets some of it (``stealing.py``).
 from __future__ import annotations
 
 from distributed.scheduler.ahead import send_followers
-from distributed.scheduler.assign import assign, assign_all, update_room
+from distributed.scheduler.assign import assign, assign_all, book, update_room
 from distributed.scheduler.placement import choose, has_room
 from distributed.scheduler.state import Demand, State, Task, Worker
+from distributed.scheduler.states import PROCESSING
 from distributed.scheduler.stealing import rob
 from distributed.scheduler.suspects import place_suspects
 
@@ -96,24 +97,32 @@ def _feed(state: State, worker: Worker, count: int) -> None:
     nthreads, limit_s = worker.nthreads, worker.limit_s
     state.changed[worker] = None
     block: list[Task] = []
+    others: dict[Worker, list[Task]] = {}
     while count > 0 and queue.live:
         held = len(processing)
         if held > nthreads and (worker.busy_s >= limit_s or held >= most):
             break  # it has no room: placement.has_room, without the call
         count -= 1
         task = queue.pop()
-        if task.dependencies:
-            assign(state, task, choose(state, task, worker))
+        if task.inputs is not None:
+            chosen = choose(state, task, worker)
+            if task.options is None and len(task.inputs.users) > 1:
+                others.setdefault(chosen, []).append(book(state, task, chosen))
+            else:
+                assign(state, task, chosen)
         elif task.options is not None:
             assign(state, task, worker)
         else:
             # On the books at once, because they tell if there is room; on its way with the others.
             assert task.function is not None
+            task.state = PROCESSING  # there may be an old entry of it in the queue
             processing[task] = duration_s = task.function.duration_s
             worker.busy_s += duration_s
             block.append(task)
     if block:
         assign_all(state, block, worker)
+    for chosen, tasks in others.items():
+        assign_all(state, tasks, chosen)
 
 
 # -- tasks that only some workers can run -----------------------------------------------------------------------
@@ -160,7 +169,7 @@ def _serve(state: State, worker: Worker, below: int | None, count: int) -> None:
         if best is None:
             break
         task = best.queue.pop()
-        assign(state, task, choose(state, task, worker) if task.dependencies else worker)
+        assign(state, task, choose(state, task, worker) if task.inputs is not None else worker)
     update_room(state, worker)
 
 

@@ -9,7 +9,7 @@ import math
 
 from distributed.messages import KeyCancelled, SubmitBlock, SubmitTasks, TaskOptions, TaskSpec
 from distributed.payloads import Payload
-from distributed.scheduler.state import RANK_BITS, Client, Demand, Function, State, Task
+from distributed.scheduler.state import RANK_BITS, Client, Demand, Function, Inputs, State, Task
 from distributed.scheduler.states import MEMORY, QUEUED, RELEASED
 from distributed.scheduler.transitions import activate, outbox, report
 
@@ -67,12 +67,22 @@ def submit(state: State, client: Client, message: SubmitTasks) -> None:
 
 
 def submit_block(state: State, client: Client, message: SubmitBlock) -> None:
-    """Take new tasks of one function that can run at once; a key that is known already is only wanted."""
+    """Take new tasks of one function that have the same dependencies, mostly none; a key that is known already is
+    only wanted.
+    """
     _learn(state, client, message.functions)
     function = state.functions.get(message.function)
     if function is None:
         for key in message.keys:
             refuse(state, client, key, _unknown_function(message.function))
+        return
+    if message.dependencies:
+        if all(map(state.tasks.__contains__, message.dependencies)):
+            _create_alike(state, client, message, function)
+        else:
+            columns = zip(message.keys, message.args, strict=True)
+            specs = [TaskSpec(key, function.id, args, message.dependencies) for key, args in columns]
+            submit(state, client, SubmitTasks(specs))
         return
     # The hottest loop of submission: what the tasks share is looked up once, what can be counted is counted after it.
     tasks, anything, only, serial = state.tasks, state.anything, client.only, state.serial
@@ -123,28 +133,66 @@ def _create(state: State, client: Client, spec: TaskSpec) -> None:
     except ValueError as error:
         refuse(state, client, spec.key, str(error))
         return
-    dependencies = tuple(map(state.tasks.__getitem__, dict.fromkeys(spec.dependencies)))
-    options = spec.options
-    task = Task(spec.key, function, spec.args, options, demand, 0)
-    task.dependencies = dependencies
-    # An all-to-all goes through here once per edge: one look at each dependency for the links and the rank.
-    last = 0
-    for dependency in dependencies:
-        dependents = dependency.dependents
-        if dependents is None:
-            dependency.dependents = {task: None}
-        else:
-            dependents[task] = None
-        if dependency.state < MEMORY and (place := dependency.rank & _ORDER) > last:
-            last = place
-    task.rank = _rank(state, last, options)
-    function.references += 1
+    options, inputs, last = spec.options, None, 0
+    if spec.dependencies:
+        inputs, last = _inputs(tuple(map(state.tasks.__getitem__, dict.fromkeys(spec.dependencies))))
+    task = Task(spec.key, function, spec.args, options, demand, _rank(state, last, options), inputs=inputs)
     if demand is not state.anything:
         demand.tasks += 1
+    _enter(state, client, task)
+
+
+def _create_alike(state: State, client: Client, message: SubmitBlock, function: Function) -> None:
+    """Add tasks with the same dependencies, which are all known."""
+    tasks = state.tasks
+    dependencies = tuple(map(tasks.__getitem__, dict.fromkeys(message.dependencies)))
+    inputs: Inputs | None = None
+    last = 0
+    for key, args in zip(message.keys, message.args, strict=True):
+        if (known := tasks.get(key)) is not None:
+            want(state, client, known)
+            continue
+        if inputs is None:
+            inputs, last = _inputs(dependencies)
+        rank = _rank(state, last, None)
+        _enter(state, client, Task(key, function, args, None, state.anything, rank, inputs=inputs))
+
+
+def _enter(state: State, client: Client, task: Task) -> None:
+    """Put a new task, which the client wants, into the books, and pursue it."""
+    assert task.function is not None
+    task.function.references += 1
     task.wanters = client.only
     client.wants += 1
-    state.tasks[spec.key] = task
+    state.tasks[task.key] = task
+    if (inputs := task.inputs) is not None:
+        if inputs.users:
+            inputs.add(task)
+        else:
+            inputs.users = (task,)
     activate(state, task)
+
+
+def _inputs(dependencies: tuple[Task, ...]) -> tuple[Inputs, int]:
+    """Return what tasks that depend on just these share, and the place in line of the last of these that is
+    unfinished, 0 if there is none.
+    """
+    last = 0
+    # Such tasks come in a row: it is enough to look at who came to depend on the last of them last.
+    if (others := dependencies[-1].dependents) and (inputs := next(reversed(others))).tasks == dependencies:
+        for dependency in dependencies:
+            if dependency.state < MEMORY and (place := dependency.rank & _ORDER) > last:
+                last = place
+        return inputs, last
+    inputs = Inputs(dependencies)
+    for dependency in dependencies:
+        if (others := dependency.dependents) is None:
+            dependency.dependents = {inputs: None}
+        else:
+            others[inputs] = None
+        if dependency.state < MEMORY and (place := dependency.rank & _ORDER) > last:
+            last = place
+    return inputs, last
 
 
 def _rank(state: State, last: int, options: TaskOptions | None) -> int:

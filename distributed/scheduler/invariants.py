@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from distributed.scheduler.placement import has_room, is_closed
-from distributed.scheduler.state import Demand, Peer, State, Task, Worker
+from distributed.scheduler.state import Demand, Inputs, Peer, State, Task, Worker
 from distributed.scheduler.states import (
     AHEAD,
     ERRED,
@@ -78,34 +78,45 @@ def _check_task(state: State, task: Task) -> None:
 
 
 def _check_links(state: State, task: Task) -> None:
-    absent = 0
-    for dependency in task.dependencies:
-        assert state.tasks.get(dependency.key) is dependency, f"{task} depends on a stranger"
-        assert dependency.dependents is not None
-        assert task in dependency.dependents, f"{dependency} does not know {task}"
-        absent += dependency.state != MEMORY
+    absent = _check_inputs(state, task, task.inputs) if task.inputs is not None else 0
     if task.state == WAITING:
-        assert task.missing == absent > 0, f"{task} waits for {task.missing}, really {absent}"
+        assert absent, f"{task} waits for nothing"
     elif task.state == AHEAD:
-        assert task.missing == absent == 1, f"{task} was sent ahead and waits for {absent}"
+        assert absent == 1, f"{task} was sent ahead and waits for {absent}"
         (leader,) = [dependency for dependency in task.dependencies if dependency.state != MEMORY]
         assert leader.place is task.place, f"{task} waits where {leader} is not"
         assert leader.trouble is None, f"{task} follows the suspect {leader}"
         assert task.trouble is None, f"the suspect {task} was sent ahead"
-        followers = [other for other in leader.dependents or () if other.state == AHEAD]
+        followers = [other for other in leader.users() if other.state == AHEAD]
         assert followers == [task], f"{leader} is followed by {followers}"
-    else:
-        assert task.missing == 0, f"{task} waits for {task.missing}"
     if task.state in (QUEUED, SUSPECT):
         assert not absent, f"{task} is ready, but {absent} dependencies are missing"
     needs = 0
-    for dependent in task.dependents or ():
-        assert state.tasks.get(dependent.key) is dependent, f"{task} is needed by a stranger"
-        assert task in dependent.dependencies, f"{dependent} does not know {task}"
-        needs += is_active(dependent.state)
+    for inputs in task.dependents or ():
+        assert task in inputs.tasks, f"{task} is none of {inputs.tasks}"
+        assert inputs.users, f"{inputs.tasks} are needed by nobody"
+        needs += inputs.active > 0
+    for user in task.users():
+        assert state.tasks.get(user.key) is user, f"{task} is needed by a stranger"
+        assert task in user.dependencies, f"{user} does not know {task}"
     assert task.needs == needs, f"{task} counts {task.needs} needs, really {needs}"
     for client in task.wanters:
         assert state.clients.get(client.id) is client, f"{task} is wanted by a client that left"
+
+
+def _check_inputs(state: State, task: Task, inputs: Inputs) -> int:
+    """Check what the task shares with all who depend on the same; return how many of its dependencies are absent."""
+    assert inputs.tasks, f"{task} has inputs and depends on nothing"
+    assert task in inputs.users, f"its inputs do not know {task}"
+    assert inputs.active == sum(is_active(user.state) for user in inputs.users), f"the active users of {inputs.tasks}"
+    absent = 0
+    for dependency in inputs.tasks:
+        assert state.tasks.get(dependency.key) is dependency, f"{task} depends on a stranger"
+        assert dependency.dependents is not None
+        assert inputs in dependency.dependents, f"{dependency} does not know {task}"
+        absent += dependency.state != MEMORY
+    assert not inputs.active or inputs.missing == absent, f"{task} waits for {inputs.missing}, really {absent}"
+    return absent
 
 
 def _check_worker(state: State, worker: Worker) -> None:

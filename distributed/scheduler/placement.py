@@ -5,7 +5,7 @@ A place costs the time until the task could start there: the work before it, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from distributed.scheduler.state import State, Task, Worker
 
@@ -56,7 +56,7 @@ def transfer_s(task: Task, worker: Worker) -> float:
     return FETCH_S + sum(absent) / BYTES_PER_S if absent else 0.0
 
 
-def _sample(dependencies: Sequence[Task]) -> Sequence[Task]:
+def _sample(dependencies: tuple[Task, ...]) -> tuple[Task, ...]:
     step = -(-len(dependencies) // MOST_DEPENDENCIES)
     return dependencies[::step]
 
@@ -69,16 +69,22 @@ def choose(state: State, task: Task, worker: Worker) -> Worker:
     demand = task.demand
     if demand.loose:
         return worker
-    dependencies = _sample(task.dependencies)
+    assert task.inputs is not None
+    dependencies = task.inputs.tasks
+    scale, data = 1.0, worker.data
+    if len(dependencies) > MOST_DEPENDENCIES:
+        sample = _sample(dependencies)
+        scale, dependencies = len(dependencies) / len(sample), sample
     near: dict[Worker, int] = {}
-    total = 0
+    total = absent = 0
     for dependency in dependencies:
-        total += dependency.nbytes
+        nbytes = dependency.nbytes + 1
+        total += nbytes
+        if dependency not in data:
+            absent += nbytes
         for holder in dependency.holders[:MOST_HOLDERS]:
-            near[holder] = near.get(holder, 0) + dependency.nbytes + 1
-    total += len(dependencies)
-    scale = len(task.dependencies) / len(dependencies)
-    best, least_s = worker, wait_s(worker) + transfer_s(task, worker)
+            near[holder] = near.get(holder, 0) + nbytes
+    best, least_s = worker, wait_s(worker) + (FETCH_S + scale * absent / BYTES_PER_S if absent else 0.0)
     for holder, nbytes in near.items():
         absent = total - nbytes
         cost_s = wait_s(holder) + (FETCH_S + scale * absent / BYTES_PER_S if absent > 0 else 0.0)

@@ -125,7 +125,7 @@ def _block_finished(state: State, worker: Worker, message: BlockFinished) -> Non
             told.keys.append(key)
             told.nbytes.append(task.nbytes)
             told.results.append(result)
-        if task.dependencies:
+        if task.inputs is not None:
             relax(state, task)
     _tell(state, wanters, told)
     if function is not None:
@@ -241,9 +241,7 @@ def _is_expected(state: State, task: Task, worker: Worker) -> bool:
     dependents = task.dependents
     if not dependents:
         return False
-    if len(dependents) < len(worker.processing):
-        return any(dependent.place is worker for dependent in dependents)
-    return any(task in processing.dependencies for processing in worker.processing)
+    return any(processing.inputs in dependents for processing in worker.processing)
 
 
 def _dropped(state: State, worker: Worker, message: DataDropped) -> None:

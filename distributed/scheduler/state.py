@@ -7,6 +7,7 @@ it, what few tasks have is in :class:`Trouble`, and holders and wanters are tupl
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import msgspec
@@ -30,6 +31,7 @@ __all__ = [
     "Death",
     "Demand",
     "Function",
+    "Inputs",
     "Mission",
     "Peer",
     "State",
@@ -84,8 +86,8 @@ class Trouble(msgspec.Struct, eq=False):
 class Task(msgspec.Struct, eq=False, gc=False):
     """One task, or scattered data: then ``function`` is None and it cannot be computed again.
 
-    ``run``: number of the current run, 0 if none; ``place``: the worker that has it; ``missing``: while it
-    waits or is sent ahead, how many dependencies are not in memory; ``needs``: how many of its dependents are active.
+    ``run``: number of the current run, 0 if none; ``place``: the worker that has it; ``inputs``: its dependencies,
+    None if it has none; ``dependents``: the inputs that it is one of; ``needs``: how many of those are active.
     """
 
     key: str
@@ -100,15 +102,50 @@ class Task(msgspec.Struct, eq=False, gc=False):
     holders: tuple[Worker, ...] = ()
     nbytes: int = 0
     type_name: str = ""
-    dependencies: tuple[Task, ...] = ()
-    dependents: dict[Task, None] | None = None
-    missing: int = 0
+    inputs: Inputs | None = None
+    dependents: dict[Inputs, None] | None = None
     needs: int = 0
     wanters: tuple[Client, ...] = ()
     trouble: Trouble | None = None
 
     def __repr__(self) -> str:
         return f"<Task {self.key}: {STATE_NAMES[self.state]}>"
+
+    @property
+    def dependencies(self) -> tuple[Task, ...]:
+        """The tasks whose results it needs."""
+        return self.inputs.tasks if self.inputs is not None else ()
+
+    def users(self) -> Iterator[Task]:
+        """Iterate over the tasks that need its result."""
+        for inputs in self.dependents or ():
+            yield from inputs.users
+
+
+class Inputs(msgspec.Struct, eq=False, gc=False):
+    """What a task depends on: ``tasks``.  Those that depend on the very same, ``users``, share one.
+
+    So an edge of an all-to-all costs no more than its end: what happens to a dependency is counted once for all who
+    need it.  ``active``: how many of the users are; while there is one, ``missing`` counts the tasks not in memory.
+    Most have one user, for whom a tuple does.
+    """
+
+    tasks: tuple[Task, ...]
+    users: tuple[Task, ...] | dict[Task, None] = ()
+    active: int = 0
+    missing: int = 0
+
+    def add(self, user: Task) -> None:
+        """A task after the first one depends on these."""
+        if isinstance(self.users, dict):
+            self.users[user] = None
+        else:
+            self.users = dict.fromkeys((*self.users, user))
+
+    def remove(self, user: Task) -> None:
+        """One of several tasks that depended on these is forgotten."""
+        assert isinstance(self.users, dict)
+        del self.users[user]
 
 
 class Demand:

@@ -23,7 +23,8 @@ from distributed.messages import (
     Message,
 )
 from distributed.scheduler.failures import lost_error
-from distributed.scheduler.state import Demand, Function, Peer, State, Task, Trouble, Worker
+from distributed.scheduler.forgetting import forget
+from distributed.scheduler.state import Demand, Inputs, Peer, State, Task, Trouble, Worker
 from distributed.scheduler.states import (
     AHEAD,
     ERRED,
@@ -47,8 +48,6 @@ __all__ = [
     "enqueue",
     "fail",
     "flush_drops",
-    "forget",
-    "forget_function",
     "forget_steal",
     "leave_holders",
     "notify",
@@ -136,23 +135,14 @@ def activate(state: State, task: Task) -> None:
             broken[task] = None
             continue
         task.state = WAITING
-        task.missing = 0
-        missing = 0
-        last = task
-        for dependency in task.dependencies:
-            dependency.needs += 1
-            if (kind := dependency.state) == MEMORY:
-                continue
-            missing += 1
-            last = dependency
-            if kind == RELEASED:
-                stack.append(dependency)
-            elif kind == ERRED:
-                broken[dependency] = None
-        task.missing = missing
-        if missing == 1 and (last.state == PROCESSING or last.state == AHEAD):
-            state.leaders.append(last)
-        if not missing:
+        inputs = task.inputs
+        if inputs is None:
+            enqueue(state, task)
+            continue
+        inputs.active += 1
+        if inputs.active == 1 and (only := _need(inputs, stack, broken)) is not None:
+            state.leaders.append(only)
+        if not inputs.missing:
             enqueue(state, task)
     for task in broken:
         if task.state == ERRED:
@@ -161,11 +151,34 @@ def activate(state: State, task: Task) -> None:
             _fail_lost(state, task)
 
 
+def _need(inputs: Inputs, stack: list[Task], broken: dict[Task, None]) -> Task | None:
+    """The first of the users is active: count what is missing, and note what is to be pursued, or cannot be had.
+
+    For the next ones that is done: what is needed is pursued, and where it cannot be had none of them is active.
+    Returns the only one that is missing if it is at a worker, where the user may follow it.
+    """
+    missing = 0
+    last: Task | None = None
+    for dependency in inputs.tasks:
+        dependency.needs += 1
+        if (kind := dependency.state) == MEMORY:
+            continue
+        missing += 1
+        last = dependency
+        if kind == RELEASED:
+            stack.append(dependency)
+        elif kind == ERRED:
+            broken[dependency] = None
+    inputs.missing = missing
+    if missing == 1 and last is not None and (last.state == PROCESSING or last.state == AHEAD):
+        return last
+    return None
+
+
 def reconsider(state: State, task: Task) -> None:
     """A task came back from its worker: queue it again, or wait for dependencies that went away meanwhile."""
     task.state = WAITING
-    task.missing = sum(dependency.state != MEMORY for dependency in task.dependencies)
-    if not task.missing:
+    if task.inputs is None or not task.inputs.missing:
         enqueue(state, task)
 
 
@@ -174,7 +187,6 @@ def complete(state: State, task: Task, worker: Worker, type_name: str, nbytes: i
     if nbytes < 0:
         nbytes = 0
     task.state = MEMORY
-    task.missing = 0
     task.trouble = None
     task.nbytes = nbytes
     task.type_name = type_name
@@ -182,13 +194,17 @@ def complete(state: State, task: Task, worker: Worker, type_name: str, nbytes: i
     worker.data[task] = None
     worker.nbytes += nbytes
     if task.dependents:
-        for dependent in task.dependents:
-            if dependent.state == WAITING:
-                dependent.missing -= 1
-                if not dependent.missing:
-                    enqueue(state, dependent)
-            elif dependent.state == AHEAD:
-                _start(state, dependent, worker)
+        for inputs in task.dependents:
+            if not inputs.active:
+                continue
+            inputs.missing -= 1
+            if inputs.missing:
+                continue
+            for user in inputs.users:
+                if user.state == WAITING:
+                    enqueue(state, user)
+                elif user.state == AHEAD:
+                    _start(state, user, worker)
 
 
 def _start(state: State, task: Task, worker: Worker) -> None:
@@ -199,7 +215,6 @@ def _start(state: State, task: Task, worker: Worker) -> None:
     worker.processing[task] = duration_s
     worker.busy_s += duration_s
     task.state = PROCESSING
-    task.missing = 0
     if task.dependents:
         state.leaders.append(task)
 
@@ -245,7 +260,7 @@ def stop(state: State, task: Task) -> None:
     """Take an active task out of its queue or off its worker, which is told; it is released."""
     if task.state == PROCESSING or task.state == AHEAD:
         call_back(state, task)
-    former, task.state, task.missing = task.state, RELEASED, 0
+    former, task.state = task.state, RELEASED
     if former == QUEUED:
         task.demand.queue.discard()
     elif former == SUSPECT:
@@ -268,7 +283,7 @@ def call_followers_back(state: State, task: Task) -> None:
     """
     leader: Task | None = task
     while leader is not None:
-        followers = [dependent for dependent in leader.dependents or () if dependent.state == AHEAD]
+        followers = [user for user in leader.users() if user.state == AHEAD]
         leader = followers[0] if followers else None
         if leader is not None:
             assert leader.place is not None
@@ -279,7 +294,13 @@ def call_followers_back(state: State, task: Task) -> None:
 
 def relax(state: State, task: Task) -> None:
     """An active task ended, so it needs its dependencies no more."""
-    for dependency in task.dependencies:
+    inputs = task.inputs
+    if inputs is None:
+        return
+    inputs.active -= 1
+    if inputs.active:
+        return
+    for dependency in inputs.tasks:
         dependency.needs -= 1
         if not (dependency.needs or dependency.wanters):
             state.unneeded.append(dependency)
@@ -306,10 +327,10 @@ def spread(state: State, task: Task) -> None:
         trouble = task.trouble
         assert trouble is not None
         assert trouble.error is not None
-        for dependent in task.dependents or ():
-            if is_active(dependent.state):
-                _err(state, dependent, trouble.error, trouble.blame)
-                stack.append(dependent)
+        for user in task.users():
+            if is_active(user.state):
+                _err(state, user, trouble.error, trouble.blame)
+                stack.append(user)
 
 
 def _err(state: State, task: Task, error: ErrorInfo, blame: str) -> None:
@@ -359,16 +380,19 @@ def _leave_memory(state: State, task: Task) -> None:
     task.state = RELEASED
     if task in state.fetching:
         state.orphans.append(task)
-    for dependent in task.dependents or ():
-        if dependent.state == AHEAD:
-            call_back(state, dependent)
-        if dependent.state == WAITING:
-            dependent.missing += 1
-        elif dependent.state in (QUEUED, SUSPECT):
-            stop(state, dependent)
-            dependent.state = WAITING
-            dependent.missing = 1
-        # One that is processing may have what it needs; else its worker will say so.
+    for inputs in task.dependents or ():
+        if not inputs.active:
+            continue
+        inputs.missing += 1
+        if inputs.missing > 2:
+            continue
+        for user in inputs.users:
+            if user.state == AHEAD:
+                call_back(state, user)
+            elif user.state in (QUEUED, SUSPECT):
+                stop(state, user)
+                user.state = WAITING
+            # One that is processing may have what it needs; else its worker will say so.
 
 
 def recover(state: State, gone: Iterable[Task]) -> None:
@@ -430,41 +454,3 @@ def leave_holders(state: State, task: Task) -> None:
     task.state = RELEASED
     if state.fetching and task in state.fetching:
         state.orphans.append(task)
-
-
-def forget(state: State, task: Task) -> None:
-    """Strike a task off that nothing depends on and nobody needs."""
-    del state.tasks[task.key]
-    task.state = FORGOTTEN
-    for dependency in task.dependencies:
-        dependents = dependency.dependents
-        assert dependents is not None
-        del dependents[task]
-        if not (dependents or dependency.needs or dependency.wanters):
-            state.unneeded.append(dependency)
-    function = task.function
-    if function is not None:
-        function.references -= 1
-        if not function.references:
-            forget_function(state, function)
-    if task.demand is not state.anything:
-        _leave_demand(state, task.demand)
-    # Old records may stay in lists that are only cleaned now and then: they hold on to nothing.
-    task.dependencies, task.dependents, task.args, task.function = (), None, b"", None
-
-
-def forget_function(state: State, function: Function) -> None:
-    """No task names the function, and no client that sent it is there."""
-    del state.functions[function.id]
-    for worker in state.workers.values():
-        worker.functions.discard(function)
-
-
-def _leave_demand(state: State, demand: Demand) -> None:
-    demand.tasks -= 1
-    if not demand.tasks:
-        key = (demand.workers, demand.loose, tuple(sorted(demand.resources.items())))
-        del state.demands[key]
-        state.pending.pop(demand, None)
-        state.suspected.pop(demand, None)
-        state.touched.pop(demand, None)

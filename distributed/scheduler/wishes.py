@@ -14,6 +14,7 @@ from distributed.messages import (
     RetryKeys,
     WantKeys,
 )
+from distributed.scheduler.forgetting import forget, forget_function
 from distributed.scheduler.graph import refuse, want
 from distributed.scheduler.state import Client, State, Task, Worker
 from distributed.scheduler.states import ERRED, MEMORY, RELEASED, is_active
@@ -21,8 +22,6 @@ from distributed.scheduler.transitions import (
     activate,
     add_copy,
     drop,
-    forget,
-    forget_function,
     leave_holders,
     notify,
     outbox,
@@ -61,7 +60,7 @@ def release(state: State, client: Client, message: ReleaseKeys) -> None:
         task = tasks.get(key)
         if task is None:
             continue
-        if task.wanters is only and task.state == MEMORY and not task.dependencies and not task.dependents:
+        if task.wanters is only and task.state == MEMORY and task.inputs is None and not task.dependents:
             # Most results end so: they go at once, as ``settle`` would let them go later.
             client.wants -= 1
             task.wanters = ()
@@ -117,7 +116,7 @@ def _with_dependents(roots: Iterable[Task]) -> Iterable[Task]:
         task = stack.pop()
         if task not in found:
             found[task] = None
-            stack.extend(task.dependents or ())
+            stack.extend(task.users())
     return found
 
 

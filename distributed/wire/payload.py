@@ -10,7 +10,7 @@ import io
 import itertools
 import pickle
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from types import CodeType, MappingProxyType
 from typing import Any
@@ -173,8 +173,8 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, 
     A future is an object whose class has ``__dlaunch_key__ = True`` and which has a ``key``.
 
     Most calls are of plain values and futures, and those go without a pickler of ours: the payload is then of a list,
-    the arguments, or of ``(args, kwargs, spots)``, where the values of the keys belong into ``args`` at ``spots``, in
-    their order.
+    the arguments; of ``(args, kwargs, first, number)`` if so many values of keys belong into ``args`` in a row, from
+    ``first`` on; or of ``(args, kwargs, spots)``, where they belong into ``args`` at ``spots``, in their order.
     """
     if not kwargs:
         for arg in args:
@@ -184,23 +184,32 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, 
             data = pickle.dumps(list(args), _SHORT_PROTOCOL)
             return (data if len(data) < OUT_OF_BAND else [Buffer(data)]), _NO_KEYS
         if spots := _plain_spots(args):
-            names = [args[spot].key for spot in spots]
+            first, end = spots[0], spots[-1] + 1
+            in_a_row = end - first == len(spots)
+            names = [arg.key for arg in args[first:end]] if in_a_row else [args[spot].key for spot in spots]
             if len(names) == 1 or len(set(names)) == len(names):
                 rest = list(args)
-                for spot in spots:
-                    rest[spot] = None
-                data = pickle.dumps((rest, kwargs, spots), 5)
+                if in_a_row:
+                    del rest[first:end]
+                    data = pickle.dumps((rest, kwargs, first, len(names)), _SHORT_PROTOCOL)
+                else:
+                    for spot in spots:
+                        rest[spot] = None
+                    data = pickle.dumps((rest, kwargs, spots), 5)
                 return (data if len(data) < OUT_OF_BAND else [Buffer(data)]), names
     payload, keys = _dump((args, kwargs))
     return payload, list(keys)
 
 
-def _plain_spots(args: tuple[Any, ...]) -> list[int]:
+def _plain_spots(args: tuple[Any, ...]) -> Sequence[int]:
     """Return where the futures are if all else are plain values, nothing if not."""
     # A look at each type, not at each argument: a call may have hundreds.
-    futures = set(map(type, args)) - _ATOMS
+    kinds = set(map(type, args))
+    futures = kinds - _ATOMS
     if not all(getattr(kind, "__dlaunch_key__", False) for kind in futures):
         return []
+    if len(futures) == len(kinds):
+        return range(len(args))
     return [spot for spot, arg in enumerate(args) if type(arg) in futures]
 
 
@@ -223,8 +232,12 @@ def loads_call(payload: Payload, data: Mapping[str, Any]) -> tuple[tuple[Any, ..
     args, kwargs, *spots = call
     if not spots:
         return args, kwargs
-    if len(spots[0]) != len(data):
-        raise KeyError(f"inputs are gone: of {len(spots[0])} there are {len(data)}")
+    number = spots[1] if len(spots) > 1 else len(spots[0])
+    if number != len(data):
+        raise KeyError(f"inputs are gone: of {number} there are {len(data)}")
+    if len(spots) > 1:
+        args[spots[0] : spots[0]] = data.values()
+        return tuple(args), kwargs
     for spot, value in zip(spots[0], data.values(), strict=True):
         args[spot] = value
     return tuple(args), kwargs

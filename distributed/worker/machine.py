@@ -4,7 +4,7 @@ socket or thread.
 A task is at one place at a time:
 
 - ``waiting``: dependencies are missing; they are fetched, or computed here before it (``needed_by``
-  says by whom);
+  says who waits for them);
 - ``resources.blocked``: ready, but a resource that it asks for is in use;
 - ``active``: given to the executor, whose threads take tasks by priority, so we do not know which
   have started;
@@ -45,21 +45,12 @@ from distributed.worker.actions import Action, Answer, Leave, Pause, Resume
 from distributed.worker.batch import Batch
 from distributed.worker.fetches import Fetches
 from distributed.worker.resources import Resources
+from distributed.worker.waiting import Waiting, validate_waiting
 
 __all__ = ["PAUSE_ABOVE", "RESUME_BELOW", "WorkerMachine"]
 
 PAUSE_ABOVE = 0.85
 RESUME_BELOW = 0.75
-
-
-class _Waiting:
-    """A task that waits for the keys in ``missing``."""
-
-    __slots__ = ("missing", "task")
-
-    def __init__(self, task: RunTask, missing: set[str]) -> None:
-        self.task = task
-        self.missing = missing
 
 
 class WorkerMachine:
@@ -73,8 +64,8 @@ class WorkerMachine:
         self.held: dict[str, int] = {}
         self.made: dict[str, int] = {}
         self.active: dict[str, RunTask] = {}
-        self.waiting: dict[str, _Waiting] = {}
-        self.needed_by: dict[str, dict[str, None]] = {}
+        self.waiting: dict[str, Waiting] = {}
+        self.needed_by: dict[str, dict[Waiting, None]] = {}
         self.abandoned: dict[int, RunTask] = {}
         self.asked: dict[str, list[str]] = {}
         self.resources = Resources(resources)
@@ -141,7 +132,7 @@ class WorkerMachine:
         held = self.held
         missing = [key for key in task.dependencies if key not in held] if task.dependencies else None
         if missing:
-            self._wait(task, missing, batch)
+            self._wait(Waiting({task.key: task}, missing, task.who_has, task.nbytes), missing, batch)
         else:
             self._ready(task, batch)
         if known is not None and self._current(task.key) is None:
@@ -151,13 +142,21 @@ class WorkerMachine:
         """Each task is on its own from here on; only the way here was one."""
         numbers = count(block.run)
         columns = zip(block.keys, numbers, block.args, block.ranks, strict=False)  # the numbers do not end
-        function = block.function
-        tasks = [RunTask(key, run, function, args, (0, rank)) for key, run, args, rank in columns]
+        function, needs = block.function, block.dependencies
+        if needs:
+            told = (needs, block.who_has, block.nbytes)
+            tasks = [RunTask(key, run, function, args, (0, rank), *told) for key, run, args, rank in columns]
+        else:
+            tasks = [RunTask(key, run, function, args, (0, rank)) for key, run, args, rank in columns]
         fresh = dict(zip(block.keys, tasks, strict=True))
-        known = (self.active, self.waiting, self.resources.blocked)
+        known = (self.active, self.waiting, self.resources.blocked, needs)
         if self.closing or len(fresh) < len(tasks) or not all(fresh.keys().isdisjoint(keys) for keys in known):
             for task in tasks:
                 self._run_task(task, batch)
+            return
+        held = self.held
+        if tasks and (missing := [key for key in needs if key not in held]):
+            self._wait(Waiting(fresh, missing, block.who_has, block.nbytes), missing, batch)
             return
         self.active.update(fresh)
         batch.execute += tasks
@@ -167,7 +166,7 @@ class WorkerMachine:
         if (task := self.active.get(key)) is not None:
             return task
         if (waiting := self.waiting.get(key)) is not None:
-            return waiting.task
+            return waiting.tasks[key]
         return self.resources.blocked.get(key)
 
     def _ready(self, task: RunTask, batch: Batch) -> None:
@@ -175,9 +174,9 @@ class WorkerMachine:
             self.active[task.key] = task
             batch.execute.append(task)
 
-    def _wait(self, task: RunTask, missing: list[str], batch: Batch) -> None:
-        """What is missing is on its way already, or is computed here before it, or is to be fetched."""
-        who_has, wants, needed_by, key_of_task = task.who_has, self.fetches.wants, self.needed_by, task.key
+    def _wait(self, waiting: Waiting, missing: list[str], batch: Batch) -> None:
+        """What is missing is on its way already, or is computed here before them, or is to be fetched."""
+        who_has, wants, needed_by = waiting.who_has, self.fetches.wants, self.needed_by
         sources: dict[str, list[str]] = {}
         nowhere: dict[str, list[str]] = {}
         for key in missing:
@@ -190,17 +189,19 @@ class WorkerMachine:
             elif key not in wants:
                 nowhere[key] = [self.address] if holders is None else holders
         if nowhere:
-            self._give_back(task, nowhere, batch)
+            for task in waiting.tasks.values():
+                self._give_back(task, nowhere, batch)
             return
-        self.waiting[key_of_task] = _Waiting(task, set(missing))
+        for one in waiting.tasks:
+            self.waiting[one] = waiting
         for key in missing:
             dependents = needed_by.get(key)
             if dependents is None:
-                needed_by[key] = {key_of_task: None}
+                needed_by[key] = {waiting: None}
             else:
-                dependents[key_of_task] = None
+                dependents[waiting] = None
         for key, others in sources.items():
-            self.fetches.want(key, others, task.nbytes.get(key))
+            self.fetches.want(key, others, waiting.nbytes.get(key))
 
     def _others(self, holders: Iterable[str]) -> list[str]:
         return [holder for holder in holders if holder != self.address]
@@ -240,11 +241,14 @@ class WorkerMachine:
     def _forget_unstarted(self, task: RunTask) -> None:
         self.resources.blocked.pop(task.key, None)
         waiting = self.waiting.pop(task.key, None)
-        if waiting is not None:
+        if waiting is None:
+            return
+        del waiting.tasks[task.key]
+        if not waiting.tasks:
             for key in waiting.missing:
-                self._need_no_more(key, task.key)
+                self._need_no_more(key, waiting)
 
-    def _need_no_more(self, key: str, dependent: str) -> None:
+    def _need_no_more(self, key: str, dependent: Waiting) -> None:
         dependents = self.needed_by.get(key)
         if dependents is not None:
             dependents.pop(dependent, None)
@@ -359,12 +363,12 @@ class WorkerMachine:
         self.fetches.forget(key)
         if self.asked.pop(key, None) is not None:
             batch.messages.append(DataAdded({key: self.held[key]}))
-        for dependent in self.needed_by.pop(key, ()):
-            waiting = self.waiting[dependent]
+        for waiting in self.needed_by.pop(key, ()):
             waiting.missing.discard(key)
             if not waiting.missing:
-                del self.waiting[dependent]
-                self._ready(waiting.task, batch)
+                for task in waiting.tasks.values():
+                    del self.waiting[task.key]
+                    self._ready(task, batch)
 
     def _left(self, keys: list[str], batch: Batch) -> None:
         """These keys will not be computed here after all: fetch them, or give back who waits for
@@ -373,15 +377,12 @@ class WorkerMachine:
         pending = list(keys)
         while pending:
             key = pending.pop()
-            for dependent in list(self.needed_by.get(key, ())):
-                waiting = self.waiting[dependent]
-                holders = self._others(waiting.task.who_has.get(key, ()))
+            for waiting in list(self.needed_by.get(key, ())):
+                holders = self._others(waiting.who_has.get(key, ()))
                 if holders:
-                    self.fetches.want(key, holders, waiting.task.nbytes.get(key))
+                    self.fetches.want(key, holders, waiting.nbytes.get(key))
                 elif key not in self.fetches:
-                    self._forget_unstarted(waiting.task)
-                    self._give_back(waiting.task, {key: waiting.task.who_has.get(key, [])}, batch)
-                    pending.append(dependent)
+                    pending += self._give_all_back(waiting, {key: waiting.who_has.get(key, [])}, batch)
             if key in self.asked and key not in self.fetches:
                 if holders := self.asked[key]:
                     self.fetches.want(key, holders)
@@ -408,7 +409,7 @@ class WorkerMachine:
     def _exhausted(self, keys: dict[str, list[str]], batch: Batch) -> None:
         """No holder of these keys could give them: key -> the holders that were tried."""
         gone: list[str] = []
-        missing: dict[str, dict[str, list[str]]] = {}
+        missing: dict[Waiting, dict[str, list[str]]] = {}
         for key, tried in keys.items():
             if self._current(key) is not None:
                 continue  # told to compute it meanwhile: its end decides
@@ -416,12 +417,17 @@ class WorkerMachine:
                 batch.messages.append(FetchFailed({key: tried}))
             for dependent in self.needed_by.get(key, ()):
                 missing.setdefault(dependent, {})[key] = tried
-        for dependent, wanting in missing.items():
-            task = self.waiting[dependent].task
-            self._forget_unstarted(task)
-            self._give_back(task, wanting, batch)
-            gone.append(dependent)
+        for waiting, wanting in missing.items():
+            gone += self._give_all_back(waiting, wanting, batch)
         self._left(gone, batch)
+
+    def _give_all_back(self, waiting: Waiting, missing: dict[str, list[str]], batch: Batch) -> list[str]:
+        """What these tasks wait for does not come; return their keys."""
+        tasks = list(waiting.tasks.values())
+        for task in tasks:
+            self._forget_unstarted(task)
+            self._give_back(task, missing, batch)
+        return [task.key for task in tasks]
 
     # -- from others -----------------------------------------------------------
 
@@ -462,7 +468,8 @@ class WorkerMachine:
 
     def _closing(self, event: events.Closing, batch: Batch) -> None:
         self.closing = True
-        unstarted = [waiting.task for waiting in self.waiting.values()] + list(self.resources.blocked.values())
+        unstarted = [waiting.tasks[key] for key, waiting in self.waiting.items()]
+        unstarted += self.resources.blocked.values()
         for task in unstarted:
             self._forget_unstarted(task)
             batch.messages.append(TaskReturned(task.key, task.run))
@@ -475,16 +482,9 @@ class WorkerMachine:
         """Check that the state agrees with itself both ways.  For tests; raises AssertionError."""
         keys = [*self.active, *self.waiting, *self.resources.blocked]
         assert len(keys) == len(set(keys)), "a task is at two places"
-        for key, waiting in self.waiting.items():
-            assert waiting.task.key == key
-            assert waiting.missing, f"{key} waits for nothing"
-            for needed in waiting.missing:
-                assert key in self.needed_by[needed], f"{needed} does not know that {key} waits for it"
-        for needed, dependents in self.needed_by.items():
-            assert dependents, f"{needed} is needed by nobody"
+        validate_waiting(self.waiting, self.needed_by)
+        for needed in self.needed_by:
             assert needed in self.fetches or self._current(needed) is not None, f"{needed} will never come"
-            for key in dependents:
-                assert needed in self.waiting[key].missing, f"{key} does not wait for {needed}"
         for key in self.asked:
             assert key in self.fetches or self._current(key) is not None, f"{key} was asked for and will never come"
         for key in self.fetches.wants:

@@ -131,6 +131,12 @@ class TaskRunner:
 
     def _dependencies(self, keys: list[str]) -> dict[str, Any]:
         held = self._store.held
+        try:
+            values = list(map(held.__getitem__, keys))
+        except KeyError as error:
+            raise _MissingDependencyError(*error.args) from error
+        if Pickled not in set(map(type, values)):
+            return dict(zip(keys, values, strict=True))
         data: dict[str, Any] = {}
         for key in keys:
             value = held.get(key, _ABSENT)

@@ -51,6 +51,14 @@ def hold(number, folder):
     return number
 
 
+def total(*parts):
+    return sum(parts)
+
+
+def needs_file(path):
+    return int(path.read_text() or "0")
+
+
 async def coroutine(number):
     return number
 
@@ -103,6 +111,45 @@ def test_cancelled_and_released_members_do_not_run(client, tmp_path):
     assert client.submit(inc, 1, pure=False).result(10) == 2
     ran = {int(path.name.partition("-")[0]) for path in tmp_path.glob("*-*")}
     assert ran.isdisjoint(range(30, 60))
+
+
+def all_to_all(client, parts, count=40, function=total):
+    return [client.submit(function, *parts, pure=False) for _ in range(count)]
+
+
+def test_consumers_of_the_same_inputs_get_all_of_them(client):
+    parts = client.map(inc, range(100), pure=False)
+    assert client.gather(all_to_all(client, parts), timeout=20) == [5050] * 40
+
+
+def test_a_worker_killed_under_an_all_to_all_costs_nothing_but_time(client, tmp_path):
+    parts = client.map(inc, range(40), pure=False)
+    slow = client.map(hold, range(2), [tmp_path] * 2, pure=False)
+    sums = all_to_all(client, [*parts, *slow])
+    marks = until_sync(lambda: list(tmp_path.glob("*-*")), what="a task that runs")
+    os.kill(int(marks[0].name.partition("-")[2]), signal.SIGKILL)
+    (tmp_path / "go").touch()
+    assert client.gather(sums, timeout=20) == [821] * 40
+
+
+def test_an_input_that_fails_fails_all_who_share_it_and_retry_helps(client, tmp_path):
+    parts = [*client.map(inc, range(10), pure=False), client.submit(needs_file, tmp_path / "there", pure=False)]
+    sums = all_to_all(client, parts)
+    for future in sums:
+        with pytest.raises(FileNotFoundError):
+            future.result(10)
+    (tmp_path / "there").touch()
+    client.retry(sums)
+    assert client.gather(sums, timeout=10) == [55] * 40
+
+
+def test_consumers_that_are_cancelled_do_not_run_and_the_others_do(client, tmp_path):
+    (held,) = client.map(hold, [0], [tmp_path], pure=False)
+    sums = all_to_all(client, [*client.map(inc, range(10), pure=False), held])
+    client.cancel(sums[::2])
+    (tmp_path / "go").touch()
+    assert client.gather(sums[1::2], timeout=10) == [55] * 20
+    assert {future.status for future in sums[::2]} == {"cancelled"}
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 5000])

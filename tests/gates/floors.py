@@ -59,6 +59,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("distributed/worker/fetches.py", "logic"),
     ("distributed/worker/machine*.py", "logic"),
     ("distributed/worker/resources.py", "logic"),
+    ("distributed/worker/waiting.py", "logic"),
     ("distributed/nanny/machine.py", "logic"),
     ("launchers/jobscript.py", "logic"),
     ("launchers/*_words.py", "logic"),

@@ -91,9 +91,12 @@ class SimClient:
     def _submit(self) -> None:
         rng, known = self.rng, self.definitions
         batch: list[TaskSpec] = []
-        is_map = rng.random() < 0.3  # tasks of one function that depend on nothing
+        is_map = rng.random() < 0.4  # tasks of one function that depend on nothing, or on the same
+        same = self._some(self._hopeful()) if rng.random() < 0.5 else []
         for _ in range(rng.choice((1, 3, 8))):
             candidates = self._some(self._hopeful()) if rng.random() < 0.7 and not is_map else []
+            if is_map:
+                candidates = same
             candidates += [spec.key for spec in batch if rng.random() < 0.3 and not is_map][-2:]
             if rng.random() < 0.02 and not is_map:
                 candidates.append(rng.choice([*known.shared, "nobody-knows-this"]))
@@ -119,10 +122,11 @@ class SimClient:
         functions = {spec.function: b"code" for spec in batch if spec.function not in self.sent}
         self.sent.update(functions)
         self._begin_to_want(*[spec.key for spec in batch])
-        plain = not any(spec.dependencies or spec.options for spec in batch)
-        if plain and len({spec.function for spec in batch}) == 1 and self.rng.random() < 0.7:
+        first = batch[0]
+        alike = not any(spec.dependencies != first.dependencies or spec.options for spec in batch)
+        if alike and len({spec.function for spec in batch}) == 1 and self.rng.random() < 0.7:
             columns = [spec.key for spec in batch], [spec.args for spec in batch]
-            self.says.append(SubmitBlock(batch[0].function, *columns, functions))
+            self.says.append(SubmitBlock(first.function, *columns, functions, first.dependencies))
         else:
             self.says.append(SubmitTasks(batch, functions))
 

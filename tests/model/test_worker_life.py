@@ -152,9 +152,14 @@ class World:
         if kind < 0.45:
             return self._new_task(key)
         if kind < 0.55:
-            keys = self.random.sample(KEYS, 3)
+            # Dependencies go down: so none of a block's tasks gives back, by its own end, one that comes after it.
+            keys = sorted(self.random.sample(KEYS, 3), reverse=True)
             self.runs += 3
-            return RunBlock("f", self.runs - 2, keys, [b""] * 3, [self.random.randrange(9) for _ in keys])
+            block = RunBlock("f", self.runs - 2, keys, [b""] * 3, [self.random.randrange(9) for _ in keys])
+            others = [k for k in KEYS if k < min(keys)]
+            block.dependencies = self.random.sample(others, min(len(others), self.random.choice([0, 2, 3])))
+            block.who_has = {k: self._holders() for k in block.dependencies if self.random.random() < 0.7}
+            return block
         run = self.random.choice([run for k, run in self.owed if k == key] or [self.runs])
         if kind < 0.7:
             return StealTask(key, run)

@@ -11,17 +11,21 @@ from distributed.errors import ConnectionClosedError, ConnectionLostError, Reque
 from distributed.messages import (
     Goodbye,
     Heartbeat,
+    KeyErred,
     KeyInMemory,
     ReleaseKeys,
     Reply,
     Request,
+    SubmitBlock,
     SubmitTasks,
+    TaskOptions,
     TaskSpec,
     WantKeys,
 )
 from distributed.payloads import Buffer
 from distributed.wire.failure import dump_error
 from tests.aio import run_async, until
+from tests.blocks import apart
 
 DOUBLE = Function("f1", "double", b"code")
 
@@ -74,7 +78,8 @@ def spec(key, args=b"a"):
 
 
 def tasks_in(sent):
-    return [task.key for message in sent if isinstance(message, SubmitTasks) for task in message.tasks]
+    messages = (one for message in sent for one in apart(message))
+    return [task.key for message in messages if isinstance(message, SubmitTasks) for task in message.tasks]
 
 
 def with_session(test, **options):
@@ -119,7 +124,32 @@ def test_many_tasks_travel_in_pieces_in_order():
         session.submit(list(map(spec, keys)), DOUBLE)
         await until(lambda: len(connection.sent) == 4)
         assert tasks_in(connection.sent) == keys
-        assert max(len(m.tasks) for m in connection.sent) == 1000
+        assert max(len(m.keys) for m in connection.sent) == 1000
+
+    with_session(test)
+
+
+def test_tasks_that_differ_in_their_arguments_only_travel_as_a_block_those_around_them_do_not():
+    async def test(session, connection):
+        others = [TaskSpec("a", "f1", b"a", ["p"]), TaskSpec("b", "f1", b"a", ["p", "q"])]
+        alike = [TaskSpec(f"k{i}", "f1", b"%d" % i, ["p", "q"]) for i in range(8)]
+        asking = [TaskSpec(f"o{i}", "f1", b"a", ["p", "q"], TaskOptions(priority=1)) for i in range(9)]
+        session.submit(alike, DOUBLE)
+        session.submit(others, DOUBLE)
+        session.submit(asking, DOUBLE)
+        await until(lambda: len(tasks_in(connection.sent)) == 19)
+        keys, args = [spec.key for spec in alike], [spec.args for spec in alike]
+        assert connection.sent[0] == SubmitBlock("f1", keys, args, {"f1": DOUBLE.payload}, ["p", "q"])
+        assert connection.sent[1:] == [SubmitTasks([*others, *asking])]
+
+    with_session(test)
+
+
+def test_few_tasks_of_a_kind_are_no_block():
+    async def test(session, connection):
+        session.submit([spec(f"k{i}") for i in range(7)], DOUBLE)
+        await until(lambda: connection.sent)
+        assert [type(message) for message in connection.sent] == [SubmitTasks]
 
     with_session(test)
 
@@ -196,6 +226,67 @@ def test_collected_futures_release_their_keys_together():
         gc.collect()
         await until(lambda: len(connection.sent) == 2)
         assert sorted(connection.sent[1].keys) == ["x", "y"]
+
+    with_session(test)
+
+
+@pytest.fixture
+def unhurried(monkeypatch):
+    monkeypatch.setattr("distributed.client.session._RELEASE_S", 3600.0)
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_a_released_key_goes_with_what_is_submitted_next_and_before_it():
+    async def test(session, connection):
+        future = Future(session.submit([spec("x")], DOUBLE)[0], Owner(session))
+        await until(lambda: connection.sent)
+        connection.arrive(KeyInMemory("x", "int", 8, [], b"r"))
+        await until(future.done)
+        future.release()
+        session.submit([spec("y")], DOUBLE)
+        await until(lambda: len(connection.sent) > 1)
+        assert connection.sent[1:] == [ReleaseKeys(["x"]), SubmitTasks([spec("y")])]
+
+    with_session(test)
+
+
+@pytest.mark.usefixtures("unhurried")
+@pytest.mark.parametrize("what", ["request", "post", "cancel", "retry"])
+def test_whatever_comes_after_a_release_is_sent_after_it(what):
+    async def test(session, connection):
+        x, y = session.submit([spec("x"), spec("y")], DOUBLE)
+        await until(lambda: connection.sent)
+        connection.arrive(KeyInMemory("x", "int", 8, [], b"r"), KeyErred("y", dump_error(KeyError("y"))))
+        await until(lambda: y.status == "error")
+        (z,) = session.submit([spec("z")], DOUBLE)
+        await until(lambda: len(connection.sent) == 2)
+        session.forget(x)
+        acts = {
+            "request": lambda: asyncio.ensure_future(session.request("one")),
+            "post": lambda: session.post(WantKeys(["w"])),
+            "cancel": lambda: session.cancel([z]),
+            "retry": lambda: session.retry([y]),
+        }
+        acting = acts[what]()
+        await until(lambda: len(connection.sent) > 3)
+        assert connection.sent[2] == ReleaseKeys(["x"])
+        if acting is not None:
+            acting.cancel()
+
+    with_session(test)
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_many_released_keys_go_at_once():
+    async def test(session, connection):
+        states = session.submit([spec(f"k{i}") for i in range(64)], DOUBLE)
+        await until(lambda: connection.sent)
+        connection.arrive(*[KeyInMemory(state.key, "int", 8, [], b"r") for state in states])
+        await until(lambda: states[-1].status == "finished")
+        for state in states:
+            session.forget(state)
+        await until(lambda: len(connection.sent) == 2)
+        assert len(connection.sent[1].keys) == 64
 
     with_session(test)
 

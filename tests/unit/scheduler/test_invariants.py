@@ -26,7 +26,10 @@ def sound() -> Desk:
 
 
 BREAKS: dict[str, Callable[[Desk], object]] = {
-    "a count of missing dependencies": lambda d: setattr(d.task("w"), "missing", 2),
+    "a count of missing dependencies": lambda d: setattr(d.task("w").inputs, "missing", 2),
+    "a count of active tasks": lambda d: setattr(d.task("w").inputs, "active", 0),
+    "inputs of nobody": lambda d: setattr(d.task("w").inputs, "users", ()),
+    "a dependency without its dependents": lambda d: d.task("p").dependents.clear(),  # type: ignore[union-attr]
     "a count of needs": lambda d: setattr(d.task("p"), "needs", 0),
     "a place without processing": lambda d: setattr(d.task("q"), "place", d.worker("a:1")),
     "processing without a place": lambda d: setattr(d.task("q"), "state", PROCESSING),

@@ -219,8 +219,19 @@ def test_many_references_to_one_future_are_one_key():
     assert loads_call(payload, {"a": 1})[0] == ([1] * 5,)
 
 
-def test_a_reference_without_its_value_is_a_key_error():
-    payload, _ = dumps_call((Key("gone"),), {})
+@pytest.mark.parametrize("spots", ["f", "ff", "vff", "ffv", "vffv", "vfvf", "fvf", "vfvffv"])
+def test_futures_among_plain_values_come_back_where_they_were(spots):
+    keys = [f"k{i}" for i, spot in enumerate(spots) if spot == "f"]
+    args = tuple(Key(f"k{i}") if spot == "f" else i for i, spot in enumerate(spots))
+    payload, names = dumps_call(args, {})
+    assert names == keys
+    wanted = tuple(f"value of k{i}" if spot == "f" else i for i, spot in enumerate(spots))
+    assert loads_call(travelled(payload), {key: f"value of {key}" for key in keys}) == (wanted, {})
+
+
+@pytest.mark.parametrize("args", [(Key("gone"),), (Key("gone"), 1, Key("too"))])
+def test_a_reference_without_its_value_is_a_key_error(args):
+    payload, _ = dumps_call(args, {})
     with pytest.raises(KeyError, match="inputs are gone"):
         loads_call(payload, {})
 

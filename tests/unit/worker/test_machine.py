@@ -106,6 +106,56 @@ def test_a_block_that_comes_twice_or_brings_a_newer_run_is_looked_at_task_by_tas
     assert [(t.key, t.run) for t in withdraw.tasks] == [("b", 2)]
 
 
+def alike(*keys, run=1, needs=("x", "y"), who_has=None):
+    """A block of tasks with the same dependencies."""
+    columns = [b""] * len(keys), list(range(len(keys)))
+    return RunBlock("f", run, list(keys), *columns, list(needs), who_has or {}, dict.fromkeys(who_has or (), 8))
+
+
+def test_tasks_that_need_the_same_wait_together_and_start_together(worker):
+    found = worker.told(alike("a", "b", "c", who_has={"x": ["p:1"], "y": ["p:1"]}))
+    assert fetches(found) == [("p:1", ["x", "y"])]
+    assert worker.told(StealTask("b", 2)) == [actions.SendScheduler([TaskReturned("b", 2)])]
+    found = worker.handle(events.Fetched("p:1", {"x": 8, "y": 8}, {"x": 1, "y": 2}))
+    assert [(t.key, t.run, t.dependencies) for t in of(found, actions.Execute)[0].tasks] == [
+        ("a", 1, ["x", "y"]),
+        ("c", 3, ["x", "y"]),
+    ]
+
+
+def test_tasks_that_need_what_is_here_run_at_once(worker):
+    worker.handle(events.DataReceived({"x": 8, "y": 8}, {"x": 1, "y": 2}))
+    assert executes(worker.told(alike("a", "b"))) == ["a", "b"]
+
+
+def test_when_what_several_wait_for_does_not_come_each_is_given_back(worker):
+    worker.told(alike("a", "b", who_has={"x": ["p:1"], "y": ["q:1"]}))
+    gone = {"x": ["p:1"]}
+    found = worker.handle(events.PeerFailed("p:1"))
+    assert sent(found) == [TaskMissingData("a", 1, gone), TaskMissingData("b", 2, gone)]
+    assert not worker.machine.waiting
+    assert not worker.machine.fetches.wants
+    nowhere = {"x": [HERE], "y": [HERE]}
+    assert sent(worker.told(alike("c", "d"))) == [TaskMissingData("c", 1, nowhere), TaskMissingData("d", 2, nowhere)]
+
+
+def test_who_waits_for_a_task_that_leaves_is_given_back_though_others_wait_with_it(worker):
+    worker.told(task("x"), task("y"), alike("a", "b", "c"))
+    worker.told(CancelTask("b", 2))
+    worker.told(StealTask("x", 1))
+    found = worker.handle(events.Withdrawn([worker.machine.active["x"]]))
+    assert {message.key for message in sent(found)} == {"x", "a", "c"}
+    assert not worker.machine.waiting
+
+
+def test_the_last_who_waits_takes_the_wish_for_data_along(worker):
+    worker.told(alike("a", "b", who_has={"x": ["p:1"], "y": ["p:1"]}))
+    worker.told(CancelTask("a", 1))
+    assert list(worker.machine.fetches.wants) == ["x", "y"]
+    worker.told(CancelTask("b", 2))
+    assert not worker.machine.fetches.wants
+
+
 def test_a_block_at_a_closing_worker_is_given_back(worker):
     worker.handle(events.Closing("bye"))
     assert sent(worker.told(block("a", "b"))) == [TaskReturned("a", 1), TaskReturned("b", 2)]
