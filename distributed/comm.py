@@ -12,8 +12,6 @@ import secrets
 import socket
 from typing import Any, Final
 
-from tornado.iostream import IOStream, StreamClosedError
-
 from distributed.connection import Connection, socket_address
 from distributed.errors import AuthenticationError, CommError, ConfigError, ConnectionLostError
 from distributed.network import parse_address
@@ -50,62 +48,89 @@ def _tune(sock: socket.socket) -> None:
 # -- the side that listens ---------------------------------------------------------------------------
 
 
-async def accept(stream: IOStream, secret: bytes, limits: Limits | None = None) -> Connection:
+async def accept(sock: socket.socket, secret: bytes, limits: Limits | None = None) -> Connection:
     """Return the connection of a peer that has proved to hold ``secret``.
 
-    Raises AuthenticationError (its text fit for one log line) if it has not, ConnectionLostError
-    if it left, and closes the stream in both cases.  Nothing but fixed-size records is read before
-    the proof.
+    ``sock`` does not block.  Raises AuthenticationError (its text fit for one log line) if the peer has not,
+    ConnectionLostError if it left, and closes the socket in both cases.  Nothing but fixed-size records is read
+    before the proof.
     """
-    address = socket_address(stream, peer=True)
+    address = socket_address(sock, peer=True)
     try:
-        who = await asyncio.wait_for(_listen(stream, secret, address), HANDSHAKE_TIMEOUT_S)
-    except StreamClosedError as error:
+        who = await asyncio.wait_for(_listen(sock, secret, address), HANDSHAKE_TIMEOUT_S)
+    except _HungUpError as error:
+        sock.close()
         raise ConnectionLostError(f"{address} left before it proved who it is", address=address) from error
     except asyncio.TimeoutError as error:
-        stream.close()
+        sock.close()
         raise AuthenticationError(
             f"refused {address}: it did not prove who it is within {HANDSHAKE_TIMEOUT_S:g} s",
             address=address,
         ) from error
     except BaseException:
-        stream.close()
+        sock.close()
         raise
-    if stream.socket is None:
-        raise ConnectionLostError(f"{address} left", address=address)
-    _tune(stream.socket)
-    return Connection(stream, f"{who} ({address})", limits, OUTBOX_LIMIT)
+    _tune(sock)
+    return Connection(sock, f"{who} ({address})", limits, OUTBOX_LIMIT)
 
 
-async def _listen(stream: IOStream, secret: bytes, address: str) -> str:
-    start = await stream.read_bytes(handshake.PREFIX_SIZE)
+async def _listen(sock: socket.socket, secret: bytes, address: str) -> str:
+    start = await _hear(sock, handshake.PREFIX_SIZE)
     try:
         handshake.check_prefix(start)
     except AuthenticationError as error:
         if start.startswith(handshake.MAGIC):
-            await _decline(stream)
+            await _decline(sock)
         raise AuthenticationError(f"refused {address}: {error}", address=address) from error
-    hello = start + await stream.read_bytes(handshake.HELLO_SIZE - len(start))
+    hello = start + await _hear(sock, handshake.HELLO_SIZE - len(start))
     listener = handshake.Listener(secret, secrets.token_bytes(handshake.NONCE_SIZE), hello)
-    await stream.write(listener.challenge())
-    if not listener.accepts(await stream.read_bytes(handshake.ANSWER_SIZE)):
-        with contextlib.suppress(StreamClosedError):
-            await stream.write(handshake.REFUSED)
+    await _say(sock, listener.challenge())
+    if not listener.accepts(await _hear(sock, handshake.ANSWER_SIZE)):
+        with contextlib.suppress(_HungUpError):
+            await _say(sock, handshake.REFUSED)
         raise AuthenticationError(
             f"refused {listener.who} ({address}): it holds another cluster secret", address=address
         )
-    await stream.write(handshake.ACCEPTED)
+    await _say(sock, handshake.ACCEPTED)
     return listener.who
 
 
-async def _decline(stream: IOStream) -> None:
+async def _decline(sock: socket.socket) -> None:
     """Tell a peer of another version what it met, and let it leave first: to close with bytes of
     its unread would reset the connection before it has read ours.
     """
-    with contextlib.suppress(StreamClosedError, asyncio.TimeoutError):
-        await stream.write(handshake.empty_challenge())
+    with contextlib.suppress(_HungUpError, asyncio.TimeoutError):
+        await _say(sock, handshake.empty_challenge())
         for _ in range(16):
-            await asyncio.wait_for(stream.read_bytes(65536, partial=True), _DECLINE_S)
+            await asyncio.wait_for(_hear(sock, 65536, partly=True), _DECLINE_S)
+
+
+# -- words of the proof ------------------------------------------------------------------------------
+
+
+class _HungUpError(OSError):
+    """The peer left in the middle of it."""
+
+
+async def _hear(sock: socket.socket, count: int, partly: bool = False) -> bytes:
+    """Return so many bytes, ``partly``: as many as come.  No more are taken from the system."""
+    heard = b""
+    while len(heard) < count and not (partly and heard):
+        try:
+            part = await asyncio.get_running_loop().sock_recv(sock, count - len(heard))
+        except OSError as error:
+            raise _HungUpError(error.strerror or str(error)) from error
+        if not part:
+            raise _HungUpError("it hung up")
+        heard += part
+    return heard
+
+
+async def _say(sock: socket.socket, data: bytes) -> None:
+    try:
+        await asyncio.get_running_loop().sock_sendall(sock, data)
+    except OSError as error:
+        raise _HungUpError(error.strerror or str(error)) from error
 
 
 # -- the side that connects --------------------------------------------------------------------------
@@ -127,16 +152,14 @@ async def connect(
     """
     try:
         host, port = parse_address(address)
-        stream = await asyncio.wait_for(_meet(host, port, secret, role), timeout_s)
+        sock = await asyncio.wait_for(_meet(host, port, secret, role), timeout_s)
     except AuthenticationError as error:
         raise AuthenticationError(f"cannot connect to {address}: {error}", address=address) from error
-    except (ConfigError, OSError, ValueError, StreamClosedError, asyncio.TimeoutError) as error:
+    except (ConfigError, OSError, ValueError, asyncio.TimeoutError) as error:
         reason = _reason(error, timeout_s)
         raise CommError(f"cannot connect to {address}: {reason}", address=address) from error
-    if stream.socket is None:
-        raise CommError(f"cannot connect to {address}: it hung up", address=address)
-    _tune(stream.socket)
-    return Connection(stream, address, limits)
+    _tune(sock)
+    return Connection(sock, address, limits)
 
 
 def _reason(error: Exception, timeout_s: float) -> str:
@@ -145,10 +168,8 @@ def _reason(error: Exception, timeout_s: float) -> str:
     if isinstance(error, socket.gaierror | UnicodeError):
         why = error.strerror if isinstance(error, socket.gaierror) else "it is not a host name"
         return f"the host name cannot be resolved ({why})"
-    if isinstance(error, StreamClosedError):
-        real = error.real_error
-        why = getattr(real, "strerror", None) or str(real or "it hung up")
-        return f"{why}; is something else listening there?"
+    if isinstance(error, _HungUpError):
+        return f"{error}; is something else listening there?"
     if isinstance(error, OSError) and error.strerror and error.errno:
         return os.strerror(error.errno) if error.errno > 0 else error.strerror
     if isinstance(error, asyncio.TimeoutError):
@@ -156,17 +177,17 @@ def _reason(error: Exception, timeout_s: float) -> str:
     return str(error) or type(error).__name__
 
 
-async def _meet(host: str, port: int, secret: bytes, role: str) -> IOStream:
-    stream = await _open(host, port)
+async def _meet(host: str, port: int, secret: bytes, role: str) -> socket.socket:
+    sock = await _open(host, port)
     try:
-        await _introduce(stream, secret, role)
+        await _introduce(sock, secret, role)
     except BaseException:
-        stream.close()
+        sock.close()
         raise
-    return stream
+    return sock
 
 
-async def _open(host: str, port: int) -> IOStream:
+async def _open(host: str, port: int) -> socket.socket:
     loop = asyncio.get_running_loop()
     last = OSError("the host name has no address")
     for family, kind, proto, target in await _targets(host, port):
@@ -174,7 +195,7 @@ async def _open(host: str, port: int) -> IOStream:
         try:
             sock.setblocking(False)
             await loop.sock_connect(sock, target)
-            return IOStream(sock, max_buffer_size=2**40)
+            return sock
         except OSError as error:
             sock.close()
             last = error
@@ -195,16 +216,16 @@ async def _targets(host: str, port: int) -> list[tuple[Any, Any, int, Any]]:
     return [(family, kind, proto, target) for family, kind, proto, _, target in found]
 
 
-async def _introduce(stream: IOStream, secret: bytes, role: str) -> None:
+async def _introduce(sock: socket.socket, secret: bytes, role: str) -> None:
     nonce = secrets.token_bytes(handshake.NONCE_SIZE)
     connector = handshake.Connector(secret, nonce, _introduction(role))
-    await stream.write(connector.hello)
-    start = await stream.read_bytes(handshake.PREFIX_SIZE)
+    await _say(sock, connector.hello)
+    start = await _hear(sock, handshake.PREFIX_SIZE)
     handshake.check_prefix(start)
-    rest = await stream.read_bytes(handshake.CHALLENGE_SIZE - len(start))
+    rest = await _hear(sock, handshake.CHALLENGE_SIZE - len(start))
     answer, believed = connector.answer(start + rest)
-    await stream.write(answer)
-    verdict = await stream.read_bytes(len(handshake.ACCEPTED))
+    await _say(sock, answer)
+    verdict = await _hear(sock, len(handshake.ACCEPTED))
     if not believed or verdict != handshake.ACCEPTED:
         raise AuthenticationError(
             "it belongs to another cluster (the secrets differ); "

@@ -1,9 +1,12 @@
 """Framed, ordered connections, with an outbox that never delays and never grows unseen.
 
 ``Connection.send`` encodes messages and puts them into the outbox at once, in order.  The outbox is
-written at the end of the current turn of the event loop if the socket is idle, and as soon as the
+written at the end of the current turn (``poller.py``) if the socket is idle, and as soon as the
 socket can take more if it is busy: what was sent meanwhile travels as one batch.  No timer is
 involved, and an idle connection costs nothing.
+
+What arrives is read batch by batch with ``read``, or goes to a function as soon as it is there:
+``follow``, which costs a message far less.
 
 What bounds the outbox towards a peer that reads slowly: senders of much wait in ``drain``; a
 listener drops a peer for which more than ``outbox_limit`` bytes of messages wait; and the system
@@ -15,11 +18,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import mmap
+import socket
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
-
-from tornado.iostream import IOStream, StreamClosedError
 
 from distributed.errors import (
     CommError,
@@ -30,16 +32,9 @@ from distributed.errors import (
 )
 from distributed.messages import Message
 from distributed.network import join_address
-from distributed.wire.frames import (
-    HEAD,
-    Chunk,
-    Decoder,
-    Encoder,
-    Limits,
-    check_head,
-    check_lengths,
-    join,
-)
+from distributed.poller import READ, WRITE, Poller
+from distributed.wire.frames import Chunk, Decoder, Encoder, Limits, join
+from distributed.wire.intake import Intake
 
 __all__ = ["HIGH_WATER", "Connection", "socket_address"]
 
@@ -51,11 +46,12 @@ HIGH_WATER: Final = 2**22
 _MOST_MESSAGES: Final = 4096
 _BATCH_BYTES: Final = 2**20
 """More are sent as several batches, so that decoding one never holds up the peer for long."""
-_SMALL_FRAME: Final = 2**16
-_LARGE_FRAME: Final = 2**22
-_HUGE_PAGE: Final = 2**21
-_READ_BYTES: Final = 2**18
-_NOTHING: Final = memoryview(b"")
+_UNREAD_BYTES: Final = 2**16
+"""So much is taken from the system though nobody reads: to wait for it is to notice the peer's end."""
+_MOST_RECEIVES: Final = 16
+"""In one turn."""
+_MUCH_BYTES: Final = 2**16
+_MOST_PIECES: Final = 64
 
 
 class Connection:
@@ -66,28 +62,39 @@ class Connection:
     """
 
     def __init__(
-        self, stream: IOStream, peer: str, limits: Limits | None = None, outbox_limit: int | None = None
+        self, sock: socket.socket, peer: str, limits: Limits | None = None, outbox_limit: int | None = None
     ) -> None:
-        self._stream = stream
+        self._sock = sock
         self._limits = limits or Limits()
         self._outbox_limit = outbox_limit
         self._encoder = Encoder()
         self._decoder = Decoder()
         self._outbox: deque[Chunk] = deque()
         self._outbox_bytes = 0
-        self._in_flight = 0
         self._body_bytes = 0
-        self._scheduled = False
+        self._pieces: list[Any] = []
+        """What the socket has not taken yet of the batch under way, which has ``_in_flight`` bytes."""
+        self._in_flight = 0
+        self._flush_due = False
+        self._is_open = True
+        self._is_deaf = False
         self._closed_by_us = False
+        self._intake = Intake(self._limits)
         self._unread: list[Message] = []
-        self._ahead = _NOTHING
+        self._reader: asyncio.Future[None] | None = None
+        self._take: Callable[[list[Message]], None] | None = None
+        self._end: asyncio.Future[None] | None = None
+        self._swallows = False
         self._waiters: list[asyncio.Future[None]] = []
+        self._poller = Poller.current()
         self._loop = asyncio.get_running_loop()
+        self._watched_for = 0
         self.sound = True
         self.peer = peer
-        self.peer_address = socket_address(stream, peer=True)
-        self.local_address = socket_address(stream, peer=False)
-        stream.set_close_callback(self._on_close)
+        self.peer_address = socket_address(sock, peer=True)
+        self.local_address = socket_address(sock, peer=False)
+        sock.setblocking(False)
+        self._watch(READ)
 
     def __repr__(self) -> str:
         state = ", closed" if self.closed else ""
@@ -96,7 +103,12 @@ class Connection:
     @property
     def closed(self) -> bool:
         """Whether either side has closed the connection."""
-        return self._stream.closed()
+        return self._is_deaf or not self._is_open
+
+    @property
+    def poller(self) -> Poller:
+        """What watches its socket, for whoever has something to do at the end of a turn."""
+        return self._poller
 
     @property
     def pending(self) -> int:
@@ -117,7 +129,7 @@ class Connection:
         than a batch may be; ConnectionClosedError or ConnectionLostError if the connection is
         closed.  What a Buffer holds must not change before it is written.
         """
-        if self._stream.closed():
+        if self._is_deaf or not self._is_open:
             raise self._closed_error()
         chunks = [self._encode(part) for part in _slices(messages)]
         for chunk in chunks:
@@ -126,9 +138,9 @@ class Connection:
         self._outbox += chunks
         if self._outbox_limit is not None and self._body_bytes > self._outbox_limit:
             self._give_up()
-        if not self._scheduled and not self._in_flight:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
+        if not self._flush_due and not self._pieces:
+            self._flush_due = True
+            self._poller.at_end(self._flush)
 
     def _encode(self, messages: tuple[Message, ...]) -> Chunk:
         chunk = self._encoder.encode(messages)
@@ -147,9 +159,10 @@ class Connection:
         raise ConnectionLostError(f"{self.peer_address} does not read what it asked for", address=self.peer_address)
 
     def _flush(self) -> None:
-        self._scheduled = False
-        while self._outbox and not self._in_flight and not self._stream.closed():
-            self._write(self._next_batch())
+        self._flush_due = False
+        while self._outbox and not self._pieces:
+            self._pieces = join(self._next_batch())
+            self._write()
         self._wake()
 
     def _next_batch(self) -> list[Chunk]:
@@ -169,22 +182,38 @@ class Connection:
         self._body_bytes -= size
         return batch
 
-    def _write(self, batch: list[Chunk]) -> None:
+    def _write(self) -> None:
+        """Give the system what it takes of the pieces under way."""
+        pieces = self._pieces
         try:
-            for piece in join(batch):
-                written = self._stream.write(piece)
-        except StreamClosedError:
-            return  # noticed by the reader
-        if self._stream.writing():
-            written.add_done_callback(self._written)
+            while pieces:
+                one = len(pieces) == 1
+                taken = self._sock.send(pieces[0]) if one else self._sock.sendmsg(pieces[:_MOST_PIECES])
+                whole = 0
+                while whole < len(pieces) and taken >= len(pieces[whole]):
+                    taken -= len(pieces[whole])
+                    whole += 1
+                del pieces[:whole]
+                if taken:
+                    pieces[0] = memoryview(pieces[0])[taken:]
+        except (BlockingIOError, InterruptedError):
+            self._watch(self._watched_for | WRITE)
+        except OSError:
+            self._stop_writing()
         else:
             self._in_flight = 0
 
-    def _written(self, future: asyncio.Future[None]) -> None:
-        if not future.cancelled():
-            future.exception()  # a lost connection is noticed by the reader
-        self._in_flight = 0
-        self._flush()
+    def _stop_writing(self) -> None:
+        """The peer takes nothing any more.  What it said before that is still to be read, and then its end."""
+        self._is_deaf = True
+        self._drop_outbox()
+        self._watch(self._watched_for & ~WRITE)
+
+    def _drop_outbox(self) -> None:
+        self._outbox.clear()
+        self._pieces = []
+        self._outbox_bytes = self._body_bytes = self._in_flight = 0
+        self._wake()
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
@@ -197,7 +226,7 @@ class Connection:
 
         The default waits until the system has taken everything sent so far.
         """
-        while self.pending_bytes > limit_bytes and not self._stream.closed():
+        while self.pending_bytes > limit_bytes and self._is_open:
             waiter = self._loop.create_future()
             self._waiters.append(waiter)
             await waiter
@@ -214,55 +243,127 @@ class Connection:
         if self._unread:
             messages, self._unread = self._unread, []
             return messages
-        if not self.sound:
-            raise RemoteProtocolError(f"{self.peer} sent what is no frame before")
+        while (batch := self._next()) is None:
+            if not self._is_open:
+                raise self._closed_error()
+            self._watch(self._watched_for | READ)
+            self._reader = self._loop.create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        return batch
+
+    async def follow(self, take: Callable[[list[Message]], None]) -> None:
+        """Call ``take`` with each batch as soon as it is here, until the connection ends; never return.
+
+        Raises the same as ``read``, and then nothing is taken any more, and what ``take`` raises.
+        """
+        if self._unread:
+            take(await self.read())
+        end = self._end = self._loop.create_future()
+        self._take = take
         try:
-            body, frames = await self._read_frames()
-        except StreamClosedError as error:
-            raise self._closed_error() from error
-        except RemoteProtocolError:
-            self.sound = False
-            raise
-        return self._decoder.decode(body, frames)
+            self._hand_out()
+            self._intake.keep()
+            if not self._is_open and not end.done():
+                raise self._closed_error()
+            self._watch(self._watched_for | READ)
+            await end
+        finally:
+            self._take = self._end = None
 
     def unread(self, messages: list[Message]) -> None:
         """Have the next ``read`` return these messages, which a ``read`` returned too early."""
         self._unread = messages + self._unread
 
-    async def _read_frames(self) -> tuple[Any, list[Any]]:
-        count, first = check_head(await self._read(HEAD.size), self._limits)
-        if count == 1:
-            return await self._read_body(first), []
-        sizes = check_lengths(await self._read(8 * (count - 1)), first, self._limits)
-        body = await self._read_body(first)
-        return body, [await self._read_frame(size) for size in sizes]
+    def _next(self) -> list[Message] | None:
+        """Return the next batch, None if it is not all here; raises RemoteProtocolError."""
+        if not self.sound:
+            raise RemoteProtocolError(f"{self.peer} sent what is no frame before")
+        try:
+            found = self._intake.next()
+        except RemoteProtocolError:
+            self.sound = False
+            raise
+        return self._decoder.decode(*found) if found is not None else None
 
-    async def _read(self, length: int) -> memoryview:
-        """Return the next bytes, a few at most: what the system has is taken in one go."""
-        while len(self._ahead) < length:
-            data = await self._stream.read_bytes(_READ_BYTES, partial=True)
-            self._ahead = memoryview(b"".join((self._ahead, data)) if self._ahead else data)
-        return self._take(length)
+    def _hand_out(self) -> None:
+        """Give what is here to the one who follows."""
+        try:
+            while self._take is not None and (batch := self._next()) is not None:
+                self._take(batch)
+        except Exception as error:  # noqa: BLE001 - it is raised where ``follow`` was called
+            self._take = None
+            if self._end is not None and not self._end.done():
+                self._end.set_exception(error)
 
-    def _take(self, length: int) -> memoryview:
-        taken, rest = self._ahead[:length], self._ahead[length:]
-        # An empty view would keep all that was read alive.
-        self._ahead = rest or _NOTHING
-        return taken
+    def ready(self, events: int) -> None:
+        """Receive, or send what waits (called by the poller)."""
+        if events & WRITE and self._pieces:
+            self._write()
+            if not self._pieces and self._is_open:
+                self._watch(self._watched_for & ~WRITE)
+                self._flush()
+        if events & ~WRITE:
+            for _ in range(_MOST_RECEIVES):
+                # Who sends much is heard out, so that there is one decision about all of it.
+                if not self._watched_for & READ or self._receive() < _MUCH_BYTES or self._take is None:
+                    break
 
-    async def _read_body(self, length: int) -> memoryview:
-        return await (self._read if length <= _SMALL_FRAME else self._read_frame)(length)
+    def _receive(self) -> int:
+        """Receive once; return how many bytes came."""
+        intake = self._intake
+        try:
+            count = self._fill_gap() if intake.gap else self._fill_buffer()
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            count = 0
+        if not count:
+            self._shut()
+        elif self._swallows:
+            intake.clear()
+        elif self._take is not None:
+            self._hand_out()
+            intake.keep()
+        elif not intake.gap:
+            intake.keep()
+            if self._reader is not None:
+                if not self._reader.done():
+                    self._reader.set_result(None)
+            elif len(intake) > _UNREAD_BYTES:
+                self._watch(self._watched_for & ~READ)
+        return count
 
-    async def _read_frame(self, length: int) -> Any:
-        if length <= _SMALL_FRAME:
-            return bytes(await self._read(length))
-        # Into its own memory at once: what arrives here is what the user's array will stand on.
-        frame = _allocate(length)
-        part = self._take(length)
-        frame[: len(part)] = part
-        if rest := frame[len(part) :]:
-            await self._stream.read_into(rest)  # type: ignore[arg-type]
-        return frame
+    def _fill_buffer(self) -> int:
+        """Receive into memory that is everybody's; return how many bytes came."""
+        count = self._sock.recv_into(self._poller.buffer)
+        self._intake.put(self._poller.buffer[:count])
+        return count
+
+    def _fill_gap(self) -> int:
+        """Receive the rest of a large frame, or a good part; return how many bytes came."""
+        intake, total = self._intake, 0
+        for _ in range(_MOST_RECEIVES):
+            try:
+                count = self._sock.recv_into(intake.gap)
+            except (BlockingIOError, InterruptedError):
+                if not total:
+                    raise
+                break
+            if not count:
+                break  # its end; if something came before it, the next turn finds it again
+            intake.fill(count)
+            total += count
+            if not intake.gap:
+                break
+        return total
+
+    def _watch(self, events: int) -> None:
+        if events != self._watched_for and self._is_open:
+            self._poller.watch(self._sock.fileno(), self, events, self._watched_for)
+            self._watched_for = events
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -272,10 +373,17 @@ class Connection:
             return ConnectionClosedError(f"the connection to {address} was closed", address=address)
         return ConnectionLostError(f"lost the connection to {address}", address=address)
 
-    def _on_close(self) -> None:
-        self._outbox.clear()
-        self._outbox_bytes = self._body_bytes = self._in_flight = 0
-        self._wake()
+    def _shut(self) -> None:
+        """Close the socket and tell all who wait.  Whole batches that have arrived can still be read."""
+        self._watch(0)
+        self._is_open = False
+        self._sock.close()
+        with contextlib.suppress(RuntimeError):  # the loop is closed already
+            self._drop_outbox()
+            if self._reader is not None and not self._reader.done():
+                self._reader.set_result(None)
+            if self._end is not None and not self._end.done():
+                self._end.set_exception(self._closed_error())
 
     async def close(self, flush: bool = True, timeout_s: float = 5.0) -> None:
         """Close the connection, by default after what was sent is on its way.  Idempotent."""
@@ -291,23 +399,23 @@ class Connection:
 
         Closing with bytes unread would reset the connection, and with it our last words.
         """
-        with contextlib.suppress(asyncio.TimeoutError, StreamClosedError):
+        with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._swallow(), timeout_s)
 
     async def _swallow(self) -> None:
         await self.drain()
-        while True:
-            await self._stream.read_bytes(_SMALL_FRAME, partial=True)
+        self._swallows = True
+        self._intake.clear()
+        self._watch(self._watched_for | READ)
+        while self._is_open:
+            self._reader = self._loop.create_future()
+            await self._reader
 
     def abort(self) -> None:
         """Close the connection now; what waits in the outbox is dropped.  Idempotent."""
-        if not self._stream.closed():
+        if self._is_open:
             self._closed_by_us = True
-        sock = self._stream.socket
-        try:
-            self._stream.close()
-        except RuntimeError:  # the loop is closed already
-            sock.close()
+            self._shut()
 
 
 def _slices(messages: tuple[Message, ...]) -> list[tuple[Message, ...]]:
@@ -317,28 +425,10 @@ def _slices(messages: tuple[Message, ...]) -> list[tuple[Message, ...]]:
     return [messages[start : start + _MOST_MESSAGES] for start in starts]
 
 
-def _allocate(length: int) -> memoryview:
-    """Memory for a frame; raises RemoteProtocolError if there is none."""
-    try:
-        if length < _LARGE_FRAME:
-            return memoryview(bytearray(length))
-        # Pages of a map come when they are written: no time to clear them, and a peer that
-        # announces much and sends little costs nothing.  Private and huge: to fault in small ones,
-        # or shared ones, takes longer than to receive what is put into them.
-        pages = mmap.mmap(-1, length + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except (MemoryError, OSError, OverflowError) as error:
-        raise RemoteProtocolError(f"frame of {length} bytes: there is not so much memory") from error
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a kernel without them
-            pages.madvise(mmap.MADV_HUGEPAGE)
-    return memoryview(pages)[:length]
-
-
-def socket_address(stream: IOStream, *, peer: bool) -> str:
-    """Return ``"ip:port"`` of one end of a stream, ``"?"`` if it is closed or no internet socket."""
-    sock = stream.socket
+def socket_address(sock: socket.socket, *, peer: bool) -> str:
+    """Return ``"ip:port"`` of one end of a socket, ``"?"`` if it is closed or no internet socket."""
     try:
         host, port = (sock.getpeername() if peer else sock.getsockname())[:2]
-    except (OSError, AttributeError, ValueError):
+    except (OSError, ValueError):
         return "?"
     return join_address(host, port)

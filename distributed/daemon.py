@@ -261,15 +261,18 @@ class Daemon(TCPServer):
         return cls._operations
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """Admit one peer and serve it until it leaves (called by Tornado for every connection)."""
+        """Admit one peer and serve it until it leaves (called by Tornado for every connection).
+
+        Nothing was read from the stream yet, so its socket is as good as new; it is watched in our own way.
+        """
         if self._closing is not None:
             stream.close()
             return
-        self.own(self._admit(stream), name=f"peer {address[0]}:{address[1]}")
+        self.own(self._admit(stream.socket), name=f"peer {address[0]}:{address[1]}")
 
-    async def _admit(self, stream: IOStream) -> None:
+    async def _admit(self, sock: socket.socket) -> None:
         try:
-            connection = await accept(stream, self._secret)
+            connection = await accept(sock, self._secret)
         except AuthenticationError as error:
             logger.warning("%s", error)
             return

@@ -8,8 +8,6 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
-from tornado.iostream import IOStream
-
 from distributed.connection import Connection
 from distributed.daemon import Daemon, operation, stream_operation
 from distributed.messages import Reply
@@ -23,15 +21,21 @@ OTHER_SECRET = b"t" * 32
 async def pair(**options: Any) -> AsyncIterator[tuple[Connection, Connection]]:
     """Two ends of one connection, without a handshake."""
     left, right = socket.socketpair()
-    ends = [
-        Connection(IOStream(sock, max_buffer_size=2**40), name, **options)
-        for sock, name in [(left, "right"), (right, "left")]
-    ]
+    ends = [Connection(sock, name, **options) for sock, name in [(left, "right"), (right, "left")]]
     try:
         yield ends[0], ends[1]
     finally:
         for end in ends:
             end.abort()
+
+
+async def write_raw(connection: Connection, data: bytes) -> None:
+    """Send bytes that no connection would, behind what it has sent."""
+    await connection.drain()
+    connection._pieces = [data]
+    connection._in_flight = len(data)
+    connection._write()
+    await connection.drain()
 
 
 class Answerer(Daemon):

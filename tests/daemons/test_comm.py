@@ -157,7 +157,7 @@ def test_sockets_are_tuned_to_notice_vanished_hosts():
             ends = [connection, *daemon._connections]
             assert len(ends) == 2
             for end in ends:
-                sock = end._stream.socket
+                sock = end._sock
                 assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
                 assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
                 assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 20
@@ -182,9 +182,9 @@ def test_a_connect_given_up_leaves_no_socket_behind():
 def test_a_peer_that_leaves_during_the_proof_is_no_refusal():
     async def main():
         left, right = socket.socketpair()
-        stream = comm.IOStream(left)
+        left.setblocking(False)
         right.close()
         with pytest.raises(ConnectionLostError, match="left before it proved"):
-            await comm.accept(stream, SECRET)
+            await comm.accept(left, SECRET)
 
     run_async(main())

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from distributed import connection as module
 from distributed.errors import ConnectionClosedError, ConnectionLostError, LocalProtocolError, RemoteProtocolError
 from distributed.messages import Goodbye, KeyPending, Reply, Request
 from distributed.payloads import Buffer
 from distributed.sharing.memory import address_of
+from distributed.wire import intake as module
 from distributed.wire.frames import HEAD, Limits, encode_batch
 from tests.aio import run_async, until
-from tests.daemons.linkbed import pair
+from tests.daemons.linkbed import pair, write_raw
 
 
 async def read_all(end, number):
@@ -273,7 +273,7 @@ def test_messages_read_too_early_can_be_put_back():
 
 
 async def raw(end, data):
-    await end._stream.write(data)
+    await write_raw(end, data)
 
 
 def frame(body):

@@ -15,7 +15,7 @@ from distributed.pool import ConnectionPool
 from distributed.wire.failure import load_error
 from distributed.wire.frames import HEAD, Encoder, encode_batch, join
 from tests.aio import run_async, until
-from tests.daemons.linkbed import SECRET, Stranger, running
+from tests.daemons.linkbed import SECRET, Stranger, running, write_raw
 
 
 @contextlib.asynccontextmanager
@@ -33,7 +33,7 @@ async def guest():
 
 async def send_raw(connection, data):
     with contextlib.suppress(Exception):
-        await connection._stream.write(data)
+        await write_raw(connection, data)
 
 
 async def ask(connection, *requests):

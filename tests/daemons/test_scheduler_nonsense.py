@@ -254,10 +254,10 @@ def test_a_members_nonsense_on_the_real_port_leaves_it_serving():
             b"\x91\x94\x01\xa8no_such!\x80\x01",
             b"\x91\x95\x01\xa1x\x80\x00\x00",
         ):
-            await connection._stream.write(HEAD.pack(1, len(body)) + body)
+            connection._sock.sendall(HEAD.pack(1, len(body)) + body)
             [reply] = await connection.read()
             assert reply.error is not None
-        await connection._stream.write(HEAD.pack(1, 2**63))
+        connection._sock.sendall(HEAD.pack(1, 2**63))
         [reply] = await connection.read()
         assert "the limit is" in reply.error.message
         connection.abort()

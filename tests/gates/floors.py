@@ -90,6 +90,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     # Starts the programs of a cluster on this machine, as a launcher would: processes, no daemon.
     ("distributed/local.py", "io"),
     ("distributed/network.py", "io"),
+    ("distributed/poller.py", "io"),
     ("distributed/pool.py", "io"),
     ("distributed/rpc.py", "io"),
     ("distributed/sharing/*", "io"),
