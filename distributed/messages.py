@@ -43,6 +43,7 @@ __all__ = [
     "RetryKeys",
     "RunBlock",
     "RunTask",
+    "SetHeartbeat",
     "StealTask",
     "SubmitBlock",
     "SubmitTasks",
@@ -316,6 +317,12 @@ class FetchData(_Message, tag=35):
     who_has: dict[str, list[str]]
 
 
+class SetHeartbeat(_Message, tag=38):
+    """Send a heartbeat every ``period_s`` seconds from now on, since there are more, or fewer, workers."""
+
+    period_s: float
+
+
 # -- worker -> scheduler ----------------------------------------------------------------------------------------------
 
 
@@ -389,8 +396,8 @@ class FetchFailed(_Message, tag=46):
 
 
 class Heartbeat(_Message, tag=47):
-    """The worker is alive.  ``executing``: threads in user code; ``memory``: resident bytes; ``paused``: it starts
-    no new tasks because it is short of memory.
+    """The worker is alive, or it has paused or resumed.  ``executing``: threads in user code; ``memory``: resident
+    bytes; ``paused``: it starts no new tasks because it is short of memory.
     """
 
     executing: int
@@ -452,6 +459,7 @@ Message: TypeAlias = (
     | CancelTask
     | DropData
     | FetchData
+    | SetHeartbeat
     | TaskFinished
     | BlockFinished
     | TaskErred

@@ -369,8 +369,7 @@ class Session:
     async def _read_forever(self, early: list[Message]) -> None:
         try:
             self._receive(early)
-            while True:
-                self._receive(await self._connection.read())
+            await self._connection.follow(self._receive)
         except RemoteProtocolError as error:
             logger.error("the scheduler at %s sent nonsense: %s", self.scheduler_address, error)
             self._lose(f"disconnected from the scheduler at {self.scheduler_address}: {error}")

@@ -21,7 +21,7 @@ from distributed.daemon import Daemon, operation
 from distributed.errors import CommError, DistributedError, NoWorkersError, RequestTimeoutError
 from distributed.messages import DataScattered
 from distributed.payloads import Payload
-from distributed.scheduler import queries
+from distributed.scheduler import liveness, queries
 from distributed.scheduler.actions import Action, Answer, ToClient, ToWorker
 from distributed.scheduler.events import (
     ClientMessages,
@@ -31,6 +31,7 @@ from distributed.scheduler.events import (
     ReplicateWanted,
     RestartWanted,
     RetireWanted,
+    WorkerMessages,
 )
 from distributed.scheduler.machine import SchedulerMachine
 from distributed.wire.failure import dump_error, load_error
@@ -44,13 +45,14 @@ class RegisteredWorker:
     """What the daemon knows of a registered worker; ``info`` as given at its registration.
 
     ``exit``: a future of how its process ended and whether that was expected, as its nanny tells; ``gone``: set when
-    it is not registered any more; ``retired``: it was told to go.
+    it is not registered any more; ``retired``: it was told to go; ``heartbeat_s``: the period that it was told last.
     """
 
     def __init__(self, connection: Connection, info: dict[str, Any]) -> None:
         self.connection = connection
         self.info = info
         self.last_seen_s = time.monotonic()
+        self.heartbeat_s = liveness.HEARTBEAT_S
         self.goodbye: str | None = None
         self.retired = False
         self.exit: asyncio.Future[tuple[str, bool]] = asyncio.get_running_loop().create_future()
@@ -74,13 +76,36 @@ class Control(Daemon):
         self._answers_due: dict[int, asyncio.Future[Any]] = {}
         self._tokens = itertools.count(1)
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._is_undecided = False
 
     # -- the machine -----------------------------------------------------------------------------------------------
 
     def handle(self, event: Event) -> None:
         """Give an event to the machine and carry out what it decides."""
+        if self._is_undecided:
+            self._decide()
         for action in self.machine.handle(event):
             self._perform(action)
+
+    def take(self, connection: Connection, event: ClientMessages | WorkerMessages) -> None:
+        """Give messages to the machine, which decides at the end of the turn, about all that came in it."""
+        self.machine.take(event)
+        if not self._is_undecided:
+            self._is_undecided = True
+            connection.poller.at_end(self._decide_now)
+
+    def _decide(self) -> None:
+        self._is_undecided = False
+        for action in self.machine.decide():
+            self._perform(action)
+
+    def _decide_now(self) -> None:
+        if not self._is_undecided:  # another event could not wait
+            return
+        try:
+            self._decide()
+        except Exception as error:  # noqa: BLE001 - a callback of the poller: nobody above would end us
+            self.report_bug(error, "deciding")
 
     def _perform(self, action: Action) -> None:
         # A peer that has just gone is an event on its way: what was meant for it is dropped.

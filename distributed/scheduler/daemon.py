@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from typing import Annotated, Any
@@ -30,9 +31,11 @@ from distributed.messages import (
     Message,
     Reply,
     Request,
+    SetHeartbeat,
     WorkerAppeared,
     WorkerDisappeared,
 )
+from distributed.scheduler import liveness
 from distributed.scheduler.control import Control, RegisteredWorker
 from distributed.scheduler.events import (
     ClientJoined,
@@ -49,9 +52,8 @@ __all__ = ["Scheduler"]
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_S = 10.0
-SILENCE_S = 300.0
-"""A worker that says nothing for so long while its connection stands is given up: its process is stuck."""
+LOOK_S = 30.0
+"""Between looks for workers that are stuck."""
 LAST_WORDS_S = 2.0
 """How long the nanny of a lost worker is given to say how the process ended."""
 _MOST_THREADS = 65536
@@ -136,9 +138,11 @@ class Scheduler(Control):
         info = {field: getattr(joined, field) for field in _SHOWN}
         info |= {"pid": pid, "job_id": job_id, "versions": versions or {}}
         worker = RegisteredWorker(connection, info)
+        worker.heartbeat_s = liveness.heartbeat_s(len(self.workers) + 1)
         self.workers[address] = worker
         self._addresses[joined.name] = address
-        connection.send(Reply(request_id, {"id": self.id, "name": joined.name, "heartbeat_s": HEARTBEAT_S}))
+        place = {"id": self.id, "name": joined.name, "heartbeat_s": worker.heartbeat_s}
+        connection.send(Reply(request_id, place))
         self.handle(joined)
         logger.info("worker %s registered: %s threads at %s", joined.name, nthreads, address)
         self._tell_watchers(self._appeared(address))
@@ -170,7 +174,7 @@ class Scheduler(Control):
     async def _is_alive(self, address: str, worker: RegisteredWorker) -> bool:
         answers = await self._answers(address)
         if answers is None:  # a task may hold the interpreter for a while
-            return time.monotonic() - worker.last_seen_s < HEARTBEAT_S * 3
+            return liveness.may_live(time.monotonic() - worker.last_seen_s, worker.heartbeat_s)
         return answers
 
     async def _answers(self, address: str) -> bool | None:
@@ -185,16 +189,19 @@ class Scheduler(Control):
 
     async def _follow_worker(self, worker: RegisteredWorker, address: str) -> None:
         reason = "its connection was lost"
+
+        def take(batch: list[Message]) -> None:
+            worker.last_seen_s = time.monotonic()
+            for message in batch:
+                if isinstance(message, Goodbye):
+                    worker.goodbye = message.reason
+                elif isinstance(message, Heartbeat):
+                    self._adjust_heartbeat(worker)
+            if self.workers.get(address) is worker:
+                self.take(worker.connection, WorkerMessages(address, batch))
+
         try:
-            while True:
-                batch = await worker.connection.read()
-                worker.last_seen_s = time.monotonic()
-                for message in batch:
-                    if isinstance(message, Goodbye):
-                        worker.goodbye = message.reason
-                if self.workers.get(address) is not worker:
-                    return
-                self.handle(WorkerMessages(address, batch))
+            await worker.connection.follow(take)
         except CommError:
             pass
         except RemoteProtocolError as error:
@@ -204,6 +211,14 @@ class Scheduler(Control):
             worker.connection.abort()
         if self.status == "running":
             await self._lose_worker(worker, address, reason)
+
+    def _adjust_heartbeat(self, worker: RegisteredWorker) -> None:
+        """Answer a heartbeat if there are many more, or fewer, workers than when the worker was told its period."""
+        count = len(self.workers)
+        if liveness.is_outdated(worker.heartbeat_s, count):
+            worker.heartbeat_s = liveness.heartbeat_s(count)
+            with contextlib.suppress(CommError):
+                worker.connection.send(SetHeartbeat(worker.heartbeat_s))
 
     async def _lose_worker(self, worker: RegisteredWorker, address: str, reason: str) -> None:
         """Let go of a worker, unless that is done, or another one has its address, already."""
@@ -260,11 +275,12 @@ class Scheduler(Control):
 
     async def _watch_silence(self) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT_S * 3)
+            await asyncio.sleep(LOOK_S)
             now_s = time.monotonic()
             for address, worker in list(self.workers.items()):
-                if now_s - worker.last_seen_s > SILENCE_S:
-                    await self._lose_worker(worker, address, f"it was silent for {SILENCE_S:g} s; its process is stuck")
+                if liveness.is_stuck(now_s - worker.last_seen_s):
+                    reason = f"it was silent for {liveness.SILENCE_S:g} s; its process is stuck"
+                    await self._lose_worker(worker, address, reason)
 
     # -- watchers --------------------------------------------------------------------------------------------------
 
@@ -302,13 +318,7 @@ class Scheduler(Control):
         self.handle(ClientJoined(client))
         logger.info("client %s joined: %s", client, connection.peer)
         try:
-            while True:
-                batch = await connection.read()
-                # Requests are answered in their own time, but only after what was sent before them is done.
-                if Request in map(type, batch):
-                    self._handle_mixed(client, connection, batch)
-                else:
-                    self.handle(ClientMessages(client, batch))
+            await connection.follow(functools.partial(self._take_from_client, client, connection))
         except CommError:
             pass
         finally:
@@ -317,6 +327,13 @@ class Scheduler(Control):
                 self.handle(ClientLeft(client))
             logger.info("client %s left", client)
 
+    def _take_from_client(self, client: str, connection: Connection, batch: list[Message]) -> None:
+        # Requests are answered in their own time, but only after what was sent before them is done.
+        if Request in map(type, batch):
+            self._handle_mixed(client, connection, batch)
+        else:
+            self.take(connection, ClientMessages(client, batch))
+
     def _handle_mixed(self, client: str, connection: Connection, batch: list[Message]) -> None:
         plain: list[Message] = []
         for message in batch:
@@ -324,11 +341,11 @@ class Scheduler(Control):
                 plain.append(message)
                 continue
             if plain:
-                self.handle(ClientMessages(client, plain))
+                self.take(connection, ClientMessages(client, plain))
                 plain = []
             self.own(self._answer_on(connection, message), name=f"operation {message.op}")
         if plain:
-            self.handle(ClientMessages(client, plain))
+            self.take(connection, ClientMessages(client, plain))
 
     async def _answer_on(self, connection: Connection, request: Request) -> None:
         reply = await self.answer(request)

@@ -70,9 +70,20 @@ class SchedulerMachine:
 
         Raises RemoteProtocolError, with nothing changed, for messages that this kind of peer must not send.
         """
-        state = self.state
+        self.take(event)
+        return self.decide()
+
+    def take(self, event: events.Event) -> None:
+        """Take in what happened and decide nothing yet: of what comes at once, that is done once for all.
+
+        Only messages may wait for others so; raises the same as :meth:`handle`.
+        """
         self._handlers[type(event)](event)
-        settle(state)
+        settle(self.state)
+
+    def decide(self) -> list[Action]:
+        """Return what to do about all that was taken in."""
+        state = self.state
         if state.missions:
             copies.tend(state)
         for worker in state.dropping:

@@ -94,6 +94,12 @@ class Answer(msgspec.Struct):
     request: Request
 
 
+class Beat(msgspec.Struct):
+    """Have a heartbeat sent every ``period_s`` seconds."""
+
+    period_s: float
+
+
 class Leave(msgspec.Struct):
     """The scheduler asks this worker to go: close with this reason."""
 
@@ -101,5 +107,5 @@ class Leave(msgspec.Struct):
 
 
 Action: TypeAlias = (
-    LearnFunctions | Keep | Drop | Execute | Withdraw | Fetch | Pause | Resume | SendScheduler | Answer | Leave
+    LearnFunctions | Keep | Drop | Execute | Withdraw | Fetch | Pause | Resume | SendScheduler | Answer | Beat | Leave
 )

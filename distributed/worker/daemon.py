@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import random
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -43,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 EXIT_DEATH_TIMEOUT = 3
 _EXECUTOR_CLOSE_S = 0.5
+_MEASURE_S = 10.0
+"""Between measurements of memory: a worker pauses as soon in a large cluster as in a small one."""
 _PACKAGES = ("distributed", "msgspec", "cloudpickle", "numpy", "pandas")
 
 
@@ -114,6 +117,8 @@ class Worker(Operations):
         self._membership: Membership | None = None
         self._registered = asyncio.Event()
         self._beat: asyncio.TimerHandle | None = None
+        self._heartbeat_s = self._measure_s = _MEASURE_S
+        self._due_s = 0.0
         self._perform = self._performers()
 
     # -- life ------------------------------------------------------------------
@@ -220,7 +225,7 @@ class Worker(Operations):
         self.name = membership.name
         self._registered.set()
         logger.info("registered with the scheduler at %s as %s", membership.address, membership.name)
-        self._schedule_beat()
+        self._beat_every(membership.heartbeat_s)
 
     async def _follow_scheduler(self) -> None:
         while self.status != "closing":
@@ -244,9 +249,11 @@ class Worker(Operations):
                 return
 
     async def _listen_to(self, membership: Membership) -> None:
-        self.handle(events.SchedulerMessages(membership.messages))
-        while True:
-            self.handle(events.SchedulerMessages(await membership.connection.read()))
+        def take(messages: list[Message]) -> None:
+            self.handle(events.SchedulerMessages(messages))
+
+        take(membership.messages)
+        await membership.connection.follow(take)
 
     async def _close(self, reason: str) -> None:
         if self._beat is not None:
@@ -288,22 +295,34 @@ class Worker(Operations):
         except Exception as error:  # noqa: BLE001 - a callback of the loop: nobody above would end us
             self.report_bug(error, "handling the ends of tasks")
 
-    def _schedule_beat(self) -> None:
+    def _beat_every(self, period_s: float) -> None:
+        """Send heartbeats so often, and measure memory at least as often as ever."""
+        self._heartbeat_s = period_s
+        self._measure_s = min(_MEASURE_S, period_s)
+        # Of many that came at once, not all should speak at once.
+        share = random.uniform(0.5, 1.0)
+        self._due_s = asyncio.get_running_loop().time() + share * period_s
+        self._schedule_measure(share * self._measure_s)
+
+    def _schedule_measure(self, in_s: float) -> None:
         if self._beat is not None:
             self._beat.cancel()
-        assert self._membership is not None
-        self._beat = asyncio.get_running_loop().call_later(self._membership.heartbeat_s, self._heartbeat)
+        self._beat = asyncio.get_running_loop().call_later(in_s, self._measure)
 
-    def _heartbeat(self) -> None:
+    def _measure(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        due = now_s + self._measure_s / 2 > self._due_s
+        if due:
+            self._due_s = now_s + self._heartbeat_s
         if self.memory_limit and live():
-            self.own(self._measure_shared(), name="measure memory")
+            self.own(self._measure_shared(due), name="measure memory")
         else:
-            self.handle(events.MemoryMeasured(resident_bytes(), self.executor.executing))
-        self._schedule_beat()
+            self.handle(events.MemoryMeasured(resident_bytes(), self.executor.executing, due))
+        self._schedule_measure(self._measure_s)
 
-    async def _measure_shared(self) -> None:
+    async def _measure_shared(self, due: bool) -> None:
         used = await in_thread(charged_memory, RESUME_BELOW * self.memory_limit)
-        self.handle(events.MemoryMeasured(used, self.executor.executing))
+        self.handle(events.MemoryMeasured(used, self.executor.executing, due))
 
     # -- actions ---------------------------------------------------------------
 
@@ -319,6 +338,7 @@ class Worker(Operations):
             actions.Resume: self._resume,
             actions.SendScheduler: self._send_scheduler,
             actions.Answer: self._answer,
+            actions.Beat: lambda action: self._beat_every(action.period_s),
             actions.Leave: self._leave,
         }
 

@@ -83,12 +83,13 @@ class DataDeleted(msgspec.Struct):
 
 
 class MemoryMeasured(msgspec.Struct):
-    """Time for a heartbeat: resident bytes of this process, and how many threads are in user
-    code.
+    """Resident bytes of this process, and how many threads are in user code; ``due``: it is time
+    for a heartbeat, whatever they are.
     """
 
     memory: int
     executing: int
+    due: bool = True
 
 
 class SchedulerLost(msgspec.Struct):

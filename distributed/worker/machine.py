@@ -35,13 +35,14 @@ from distributed.messages import (
     Request,
     RunBlock,
     RunTask,
+    SetHeartbeat,
     StealTask,
     TaskFinished,
     TaskMissingData,
     TaskReturned,
 )
 from distributed.worker import events
-from distributed.worker.actions import Action, Answer, Leave, Pause, Resume
+from distributed.worker.actions import Action, Answer, Beat, Leave, Pause, Resume
 from distributed.worker.batch import Batch
 from distributed.worker.fetches import Fetches
 from distributed.worker.resources import Resources
@@ -91,6 +92,7 @@ class WorkerMachine:
             CancelTask: self._cancel_task,
             DropData: self._drop_data,
             FetchData: self._fetch_data,
+            SetHeartbeat: lambda message, batch: batch.others.append(Beat(message.period_s)),
             Goodbye: self._goodbye,
             Request: self._request,
         }
@@ -443,6 +445,7 @@ class WorkerMachine:
             batch.messages.append(DataDropped(dropped))
 
     def _memory_measured(self, event: events.MemoryMeasured, batch: Batch) -> None:
+        was_paused = self.paused
         if self.memory_limit:
             if not self.paused and event.memory > PAUSE_ABOVE * self.memory_limit:
                 self.paused = True
@@ -450,7 +453,8 @@ class WorkerMachine:
             elif self.paused and event.memory < RESUME_BELOW * self.memory_limit:
                 self.paused = False
                 batch.others.append(Resume(event.memory))
-        batch.messages.append(Heartbeat(event.executing, event.memory, self.paused))
+        if event.due or self.paused or was_paused:
+            batch.messages.append(Heartbeat(event.executing, event.memory, self.paused))
 
     def _scheduler_lost(self, _event: events.SchedulerLost, batch: Batch) -> None:
         for task in list(self.active.values()):

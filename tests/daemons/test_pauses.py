@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 from distributed import comm
-from distributed.scheduler import daemon as scheduler_daemon
+from distributed.scheduler import liveness
 from tests.aio import until_sync
 from tests.daemons.clusterbed import process_cluster
 from tests.daemons.nannybed import family
 
-PAUSE_S = scheduler_daemon.HEARTBEAT_S + 2.0
+PAUSE_S = liveness.HEARTBEAT_S + 2.0
 LOST = re.compile(r"WARNING|ERROR|lost|silent|Traceback")
 
 
@@ -75,7 +75,7 @@ def test_a_suspended_scheduler_comes_back_to_all_its_peers(tmp_path):
 
 def test_silence_is_borne_for_minutes():
     """A lock held for a minute, a virtual machine moved elsewhere, a network file system that hangs."""
-    assert scheduler_daemon.SILENCE_S >= 300
+    assert liveness.SILENCE_S >= 300
     assert comm._KEEPALIVE["TCP_USER_TIMEOUT"] >= 300_000
 
 

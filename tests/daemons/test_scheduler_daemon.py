@@ -16,12 +16,14 @@ from distributed.messages import (
     Reply,
     Request,
     RunTask,
+    SetHeartbeat,
     SubmitTasks,
     TaskFinished,
     TaskSpec,
     WorkerAppeared,
 )
 from distributed.scheduler import daemon as module
+from distributed.scheduler import liveness
 from distributed.wire.payload import dumps, dumps_call
 from tests.aio import run_async, until
 from tests.daemons.schedulerbed import SECRET, Puppet, bed, departures
@@ -271,8 +273,8 @@ def test_a_late_word_about_its_predecessor_does_not_cost_a_worker_its_place(monk
 
 
 def test_a_worker_that_is_silent_for_too_long_is_given_up(expect_log, monkeypatch):
-    monkeypatch.setattr(module, "HEARTBEAT_S", 0.02)
-    monkeypatch.setattr(module, "SILENCE_S", 0.2)
+    monkeypatch.setattr(module, "LOOK_S", 0.06)
+    monkeypatch.setattr(liveness, "SILENCE_S", 0.2)
     expect_log("worker mute at .* left: it was silent for 0.2 s")
 
     async def main():
@@ -285,6 +287,28 @@ def test_a_worker_that_is_silent_for_too_long_is_given_up(expect_log, monkeypatc
 
             await until(beat)
             assert list(b.scheduler.workers) == [beating.address]
+
+    run_async(main())
+
+
+def test_a_worker_learns_by_a_heartbeat_that_there_are_many_more_now_and_then_is_left_alone(monkeypatch):
+    monkeypatch.setattr(liveness, "BEATS_PER_S", 0.1)  # so that two are many
+
+    async def main():
+        async with bed() as b:
+            first = await b.make(Puppet())
+            assert (await first.join(b.scheduler, "first"))["heartbeat_s"] == 10.0
+            second = await b.make(Puppet())
+            assert (await second.join(b.scheduler, "second"))["heartbeat_s"] == 20.0
+            for _ in range(3):
+                first.connection.send(Heartbeat(0, 0))
+                second.connection.send(Heartbeat(0, 0))
+                await first.connection.drain()
+            await until(lambda: first.heard(SetHeartbeat))
+            await b.submit(await b.client(), "a", "b")
+            await until(lambda: first.heard(RunTask) and second.heard(RunTask))
+            assert first.heard(SetHeartbeat) == [SetHeartbeat(20.0)]
+            assert second.heard(SetHeartbeat) == []
 
     run_async(main())
 

@@ -22,6 +22,7 @@ from distributed.messages import (
     Reply,
     Request,
     RunTask,
+    SetHeartbeat,
     StealTask,
     TaskErred,
     TaskFinished,
@@ -300,6 +301,27 @@ def test_heartbeats_tell_memory_and_threads():
             assert beat.memory > 10**6
             assert (beat.executing, beat.paused) == (0, False)
             await until(lambda: len(stub.heard(worker, Heartbeat)) > 3)
+
+    run_async(test())
+
+
+@pytest.mark.expect_log("close to the limit")
+def test_the_scheduler_slows_heartbeats_down_and_not_the_measuring_of_memory():
+    async def test():
+        async with bed({"memory_limit": 10**15}, heartbeat_s=0.02) as (stub, worker):
+            await stub.wait_for(worker, Heartbeat)
+            stub.tell(worker, SetHeartbeat(1000.0))
+            await until(lambda: worker._heartbeat_s == 1000.0)
+            worker._measure_s = 0.02  # as if it were 10 s
+            worker._schedule_measure(0.0)
+            measured = []
+            handle = worker.handle
+            worker.handle = lambda event: (measured.append(event), handle(event))
+            heard = len(stub.heard(worker, Heartbeat))
+            await until(lambda: len(measured) > 5)
+            assert len(stub.heard(worker, Heartbeat)) == heard
+            worker.machine.memory_limit = 10**6
+            await until(lambda: stub.heard(worker, Heartbeat)[-1].paused)  # that it tells at once
 
     run_async(test())
 

@@ -71,7 +71,9 @@ class SimCluster:
         self.temper = (10, 12, rng.choice((1, 2, 4)), rng.choice((0.3, 1, 3)))
         self.tokens = 0
         self.names = 0
-        self.is_calm = False
+        self.is_calm = self.is_undecided = False
+        self.haste = rng.choice((1.0, 0.5, 0.2))
+        """How likely the machine decides about messages before others come."""
 
     def live(self, steps: int) -> None:
         """So many steps of trouble, then peace, then the reckoning."""
@@ -93,10 +95,27 @@ class SimCluster:
         """Let the machine handle an event, check it, and send on what it says."""
         if isinstance(event, events.WorkerMessages):
             self.books.hear(event.address, event.messages)
-        actions = self.machine.handle(event)
-        validate(self.machine.state)
+        if isinstance(event, events.WorkerMessages | events.ClientMessages):
+            self.machine.take(event)
+            self.is_undecided = True
+            if self.is_calm or self.rng.random() < self.haste:
+                self.decide()
+            return
+        self.decide()
         if isinstance(event, events.WorkerLeft | events.WorkerJoined):
             self.books.forget(event.address)
+        self._carry_out(self.machine.handle(event))
+        self.books.check(self.machine.state)
+
+    def decide(self) -> None:
+        """Have the machine decide about the messages that came in one turn."""
+        if self.is_undecided:
+            self.is_undecided = False
+            self._carry_out(self.machine.decide())
+            self.books.check(self.machine.state)
+
+    def _carry_out(self, actions: list[Any]) -> None:
+        validate(self.machine.state)
         seen: set[tuple[type, str]] = set()
         for action in actions:
             if isinstance(action, Answer):
@@ -111,7 +130,6 @@ class SimCluster:
             self.net.send(SCHEDULER, peer, *action.messages)
             if isinstance(action, ToWorker):
                 self.books.say(peer, action.messages)
-        self.books.check(self.machine.state)
 
     def deliver(self) -> None:
         """A batch arrives somewhere."""
@@ -187,6 +205,7 @@ class SimCluster:
 
     def register(self, address: str) -> None:
         """A worker that the scheduler does not know registers, with what it holds."""
+        self.decide()
         worker = self.workers[address]
         worker.forget_scheduler()
         worker.says.clear()
@@ -217,6 +236,7 @@ class SimCluster:
         # What that made the scheduler say goes into the broken connection.
         self.net.streams.pop((SCHEDULER, address), None)
         worker = state.workers.get(address)
+        self.decide()
         self.registered.discard(address)
         if worker is None:
             return
@@ -226,6 +246,7 @@ class SimCluster:
 
     def strike(self) -> None:
         """Bad luck, or somebody's doing."""
+
         rng = self.rng
         absent = [address for address in WORKERS if address not in self.workers]
         lost = [address for address in self.workers if address not in self.registered]
@@ -260,6 +281,7 @@ class SimCluster:
         self.handle(events.WorkerMessages(address, last))
         self.net.cut(address)
         del self.workers[address]
+        self.decide()
         self.registered.discard(address)
         self.handle(events.WorkerLeft(address, "bye", expected=True))
 
@@ -306,6 +328,7 @@ class SimCluster:
     def lose_client(self) -> None:
         """A client is gone."""
         name = self.rng.choice(list(self.clients))
+        self.decide()
         del self.clients[name]
         self.net.cut(name)
         self.handle(events.ClientLeft(name))
@@ -315,6 +338,7 @@ class SimCluster:
     def calm_down(self) -> None:
         """Let everything that is under way come to its end."""
         self.is_calm = True
+        self.decide()
         for worker in self.workers.values():
             worker.reach = 1.0
         self.net.calm()

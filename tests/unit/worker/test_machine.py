@@ -20,6 +20,7 @@ from distributed.messages import (
     Request,
     RunBlock,
     RunTask,
+    SetHeartbeat,
     StealTask,
     SubmitTasks,
     TaskErred,
@@ -365,6 +366,21 @@ def test_memory_pauses_with_hysteresis_and_stops_fetching():
     found = worker.handle(events.MemoryMeasured(700, 0))
     assert of(found, actions.Resume)
     assert fetches(found) == [(THERE, ["a"])]
+
+
+def test_what_has_not_changed_is_told_only_when_it_is_due():
+    worker = Driver(memory_limit=1000)
+    assert worker.handle(events.MemoryMeasured(100, 1, due=False)) == []
+    assert sent(worker.handle(events.MemoryMeasured(100, 1, due=True))) == [Heartbeat(1, 100, False)]
+    assert sent(worker.handle(events.MemoryMeasured(900, 1, due=False))) == [Heartbeat(1, 900, True)]
+    # While it is paused, the scheduler needs to know how many of its tasks have started.
+    assert sent(worker.handle(events.MemoryMeasured(900, 0, due=False))) == [Heartbeat(0, 900, True)]
+    assert sent(worker.handle(events.MemoryMeasured(100, 0, due=False))) == [Heartbeat(0, 100, False)]
+    assert worker.handle(events.MemoryMeasured(100, 0, due=False)) == []
+
+
+def test_the_scheduler_says_how_often_it_wants_heartbeats(worker):
+    assert worker.told(SetHeartbeat(50.0)) == [actions.Beat(50.0)]
 
 
 def test_without_a_limit_memory_never_pauses(worker):
