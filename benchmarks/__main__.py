@@ -35,7 +35,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 ROUND_TIMEOUT_S = 900
 VENVS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dlaunch-bench"
 OURS = BUILT_IN[0]
-ALL = ("distributed", "ray", "pool", "relay", "floors")
+ALL = ("distributed", "ray", "pool", "relay", "relay-blocks", "floors")
 
 
 def main() -> int:

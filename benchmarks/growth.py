@@ -23,7 +23,7 @@ from benchmarks.__main__ import RESULTS, VENVS, describe, keep
 from benchmarks.report import render_file
 from benchmarks.scheduler_machine import answers, cluster
 from benchmarks.subjects import ROOT
-from distributed.messages import ReleaseKeys, SubmitTasks, TaskSpec
+from distributed.messages import ReleaseKeys, SubmitBlock
 from distributed.scheduler.events import ClientMessages
 
 PROGRAMS = ROOT / "benchmarks" / "programs"
@@ -56,10 +56,10 @@ def machine_run(workers: int, tasks: int, parts: int) -> list[float]:
     machine, spent_s, found = cluster(workers), 0.0, []
     edge = tasks // parts
     for start in range(0, tasks, BATCH):
-        specs = [TaskSpec(f"inc-{number:032x}", "f" * 32, b"a" * 40) for number in range(start, start + BATCH)]
-        keys = [spec.key for spec in specs]
+        keys = [f"inc-{number:032x}" for number in range(start, start + BATCH)]
         functions = {"f" * 32: b"f" * 200} if start == 0 else {}
-        events: list[Any] = [ClientMessages("client", [SubmitTasks(specs, functions)])]
+        block = SubmitBlock("f" * 32, keys, [b"a" * 40] * BATCH, functions)
+        events: list[Any] = [ClientMessages("client", [block])]
         while events:
             event = events.pop()
             begin_s = time.thread_time()
@@ -72,6 +72,7 @@ def machine_run(workers: int, tasks: int, parts: int) -> list[float]:
         if (start + BATCH) % edge == 0:
             found.append(spent_s / edge * 1e6)
             spent_s = 0.0
+    assert not any(worker.processing for worker in machine.state.workers.values())
     return found
 
 

@@ -32,6 +32,7 @@ _CROWD = "{crowd:,} simulated workers instead of 10"
 ROWS = (
     Row("throughput", "tasks/s", _THROUGHPUT, "tasks/s"),
     Row("throughput", "tasks/s", _THROUGHPUT, "of the relay's", share="relay"),
+    Row("throughput", "tasks/s", _THROUGHPUT, "of the relay's in blocks", share="relay-blocks"),
     Row("throughput", "tasks/s in batches of 100", "the relay in batches of 100", "tasks/s"),
     Row("throughput", "tasks/s in batches of 10", "the relay in batches of 10", "tasks/s"),
     Row("throughput", "tasks/s in batches of 1", "the relay one by one", "tasks/s"),
@@ -104,7 +105,7 @@ def origin(results: dict[str, Any]) -> str:
 
 def render(results: dict[str, Any], headlines: bool = False) -> str:
     """Return results as a Markdown table: medians, with the least and the most in brackets."""
-    names = [name for name in results["subjects"] if not (headlines and name in ("relay", "floors"))]
+    names = [name for name in results["subjects"] if not (headlines and name in ("relay", "relay-blocks", "floors"))]
     versions = [f"{name} {results['subjects'][name]['version']}".strip() for name in names]
     lines = [_line(["case", "figure", *versions]), _line(["---"] * (2 + len(names)))]
     wanted = [row for row in ROWS if row.case in results["figures"] or _failures(results, row.case)]

@@ -14,12 +14,13 @@ import time
 import tracemalloc
 from collections.abc import Iterable
 
-from distributed.messages import RunTask, SubmitTasks, TaskFinished, TaskSpec
+from distributed.messages import BlockFinished, Message, RunBlock, RunTask, SubmitTasks, TaskFinished, TaskSpec
 from distributed.scheduler.actions import ToWorker
 from distributed.scheduler.events import ClientJoined, ClientMessages, WorkerJoined, WorkerMessages
 from distributed.scheduler.machine import SchedulerMachine
 
 NO_OP_S = 1e-5
+RESULT = b"\x80\x05K\x01."
 
 
 def cluster(workers: int) -> SchedulerMachine:
@@ -57,14 +58,18 @@ def answers(actions: Iterable[object]) -> list[WorkerMessages]:
     events = []
     for action in actions:
         if isinstance(action, ToWorker):
-            done = [
-                TaskFinished(m.key, m.run, 28, NO_OP_S, "int", b"\x80\x05K\x01.")
-                for m in action.messages
-                if type(m) is RunTask
-            ]
+            done = [_end(message) for message in action.messages if isinstance(message, RunTask | RunBlock)]
             if done:
                 events.append(WorkerMessages(action.address, done))
     return events
+
+
+def _end(message: RunTask | RunBlock) -> Message:
+    if isinstance(message, RunTask):
+        return TaskFinished(message.key, message.run, 28, NO_OP_S, "int", RESULT)
+    count = len(message.keys)
+    runs = list(range(message.run, message.run + count))
+    return BlockFinished("int", NO_OP_S * count, message.keys, runs, [28] * count, [RESULT] * count)
 
 
 def run(machine: SchedulerMachine, tasks: list[TaskSpec], batch: int = 1000) -> tuple[float, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 __all__ = ["BUILT_IN", "PEERS", "ROOT", "Subject", "environment_of", "subject"]
 
 ROOT = Path(__file__).resolve().parent.parent
-BUILT_IN = ("dlaunch", "relay", "pool", "floors")
+BUILT_IN = ("dlaunch", "relay", "relay-blocks", "pool", "floors")
 PEERS = {"distributed": ["distributed", "numpy"], "ray": ["ray", "numpy", "psutil"], "matplotlib": ["matplotlib"]}
 INSTALL_TIMEOUT_S = 900
 

@@ -25,6 +25,7 @@ COLOURS = {
     "ray": "#7a5ea8",
     "pool": "#6b8f3a",
     "relay": "#999999",
+    "relay-blocks": "#bbbbbb",
     "floors": "#cccccc",
 }
 COLUMNS = 4

@@ -27,7 +27,11 @@ BARE = {"startup", "simulated"}
 """Cases that bring their own workers."""
 LIMITS_S = {"growth": 40}
 LIMIT_S = 180
-PATHS = {"relay": "bench_relay", "floors": "bench_floors"}
+PATHS = {
+    "relay": ("bench_relay", "measure"),
+    "relay-blocks": ("bench_relay", "measure_blocks"),
+    "floors": ("bench_floors", "measure"),
+}
 
 
 class Limit:
@@ -109,10 +113,12 @@ def main(subject: str, scale: float, workers: int, names: list[str]) -> None:
     """Print the version, then the figures of each case as it ends."""
     if subject in PATHS:
         say({"version": platform.python_version() if subject == "floors" else ""})
-        module = importlib.import_module(PATHS[subject])
+        home, function = PATHS[subject]
+        module = importlib.import_module(home)
+        measure = getattr(module, function)
         for name in module.CASES:
             if name in names:
-                attempt(name, lambda name=name: module.measure([name], scale, workers)[name])  # type: ignore[misc]
+                attempt(name, lambda name=name: measure([name], scale, workers)[name])  # type: ignore[misc]
         return
     home, cls = ENGINES[subject]
     engine = getattr(importlib.import_module(home), cls)

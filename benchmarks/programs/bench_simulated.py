@@ -34,9 +34,9 @@ from distributed.messages import (
     Request,
     RunBlock,
     RunTask,
-    SubmitTasks,
+    SetHeartbeat,
+    SubmitBlock,
     TaskFinished,
-    TaskSpec,
 )
 from distributed.wire.payload import dumps
 
@@ -59,6 +59,30 @@ def answers(messages: list[Message]) -> list[Message]:
     return said
 
 
+class Beating:
+    """The heartbeats of one worker."""
+
+    def __init__(self, connection: Connection, period_s: float) -> None:
+        self._connection = connection
+        self._timer: asyncio.TimerHandle | None = None
+        self.set(period_s)
+
+    def set(self, period_s: float) -> None:
+        """Send one so often."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._period_s = period_s
+        self._again(random.random() * period_s)
+
+    def _again(self, in_s: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(in_s, self._beat)
+
+    def _beat(self) -> None:
+        if not self._connection.closed:
+            self._connection.send(Heartbeat(0, 50_000_000))
+            self._again(self._period_s)
+
+
 class Crowd:
     """So many connections to one scheduler."""
 
@@ -73,14 +97,8 @@ class Crowd:
         name = f"simulated-{number}"
         about = {"address": f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}:4000", "name": name, "nthreads": 1}
         connection, reply = await self._join("register_worker", **about)
-        period_s = reply.result["heartbeat_s"]
-        asyncio.get_running_loop().call_later(random.random() * period_s, self._beat, connection, period_s)
-        self.tasks.append(asyncio.ensure_future(self._work(connection)))
-
-    def _beat(self, connection: Connection, period_s: float) -> None:
-        if not connection.closed:
-            connection.send(Heartbeat(0, 50_000_000))
-            asyncio.get_running_loop().call_later(period_s, self._beat, connection, period_s)
+        beating = Beating(connection, reply.result["heartbeat_s"])
+        self.tasks.append(asyncio.ensure_future(self._work(connection, beating)))
 
     async def client(self, number: int) -> Connection:
         """Register client ``number``."""
@@ -96,11 +114,16 @@ class Crowd:
             connection.unread(rest)
         return connection, reply
 
-    async def _work(self, connection: Connection) -> None:
+    async def _work(self, connection: Connection, beating: Beating) -> None:
+        def take(messages: list[Message]) -> None:
+            for message in messages:
+                if isinstance(message, SetHeartbeat):
+                    beating.set(message.period_s)
+            if found := answers(messages):
+                connection.send(*found)
+
         try:
-            while True:
-                if found := answers(await connection.read()):
-                    connection.send(*found)
+            await connection.follow(take)
         except CommError:
             return
 
@@ -108,8 +131,8 @@ class Crowd:
 async def submit(connection: Connection, who: int, count: int) -> None:
     """Submit tasks as client ``who`` and wait for all their results."""
     function = "f" * 32
-    specs = [TaskSpec(f"task-{who}-{number:024x}", function, RESULT) for number in range(count)]
-    connection.send(SubmitTasks(specs, {function: dumps(sum)}))
+    keys = [f"task-{who}-{number:024x}" for number in range(count)]
+    connection.send(SubmitBlock(function, keys, [RESULT] * count, {function: dumps(sum)}))
     while count > 0:
         for message in await connection.read():
             if isinstance(message, KeyInMemory):

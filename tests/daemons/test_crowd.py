@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -14,6 +15,9 @@ from tests.aio import run_async
 from tests.daemons.clusterbed import ProcessCluster
 from tests.daemons.nannybed import ROOT
 from tests.daemons.schedulerbed import bed
+
+sys.path.insert(0, str(ROOT / "benchmarks" / "programs"))
+from bench_measure import cpu_s, settle
 
 PROGRAMS = ROOT / "benchmarks" / "programs"
 THOUSAND = 1000
@@ -43,10 +47,25 @@ def test_a_thousand_workers_that_arrive_together_are_all_registered_and_all_work
             assert (word, float(seconds) < 15) == ("ready", True)
             with cluster.client() as client:
                 assert len(client.ncores()) == THOUSAND
-                futures = client.map(abs, range(-THOUSAND, 0), pure=False)
+                # One for each: who ends at once may get a second one before another has had its first.
+                futures = [client.submit(abs, 1, workers=[f"simulated-{n}"], pure=False) for n in range(THOUSAND)]
                 assert client.gather(futures) == [None] * THOUSAND
                 assert len(set().union(*client.who_has(futures).values())) == THOUSAND
             assert "WARNING" not in cluster.log("scheduler")
+        finally:
+            crowd.kill()
+
+
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 2 * THOUSAND + 100, reason="ulimit -n is too low")
+def test_two_thousand_workers_that_have_nothing_to_do_cost_next_to_nothing(cluster):
+    with program("bench_simulated.py", cluster.file, "workers", 2 * THOUSAND, stdin=subprocess.PIPE) as crowd:
+        try:
+            assert crowd.stdout.readline().startswith("ready")
+            settle([cluster.scheduler.pid], 30)
+            before_s, began_s = cpu_s([cluster.scheduler.pid]), time.perf_counter()
+            time.sleep(3)  # how long it is watched
+            share = (cpu_s([cluster.scheduler.pid]) - before_s) / (time.perf_counter() - began_s)
+            assert share < 0.03  # with a heartbeat each in ten seconds, and a task for each, it was thrice that
         finally:
             crowd.kill()
 
@@ -75,6 +94,7 @@ def test_who_registers_is_not_compared_with_all_others():
     ("subject", "cases"),
     [
         ("relay", ["throughput", "latency"]),
+        ("relay-blocks", ["throughput", "latency"]),
         ("floors", ["latency", "transfer", "startup"]),
         ("pool", ["throughput", "chunks", "latency", "growth"]),
         ("dlaunch", ["throughput", "chunks", "tree", "chain", "all_to_all", "held", "growth", "simulated"]),

@@ -71,9 +71,9 @@ def test_a_subject_that_held_fewer_tasks_is_shown_so() -> None:
 def test_every_row_is_rendered_at_every_scale() -> None:
     figures: dict[str, Any] = {case: {} for case in CASES}
     for row in ROWS:
-        figures[row.case][row.figure] = {"dlaunch": [1.0], "relay": [1.0]}
+        figures[row.case][row.figure] = {"dlaunch": [1.0], "relay": [1.0], "relay-blocks": [1.0]}
     for scale in (1.0, 0.1):
-        subjects = {"dlaunch": {"version": "1"}, "relay": {"version": ""}}
+        subjects = {"dlaunch": {"version": "1"}, "relay": {"version": ""}, "relay-blocks": {"version": ""}}
         results = {"scale": scale, "subjects": subjects, "figures": figures, "failures": []}
         assert len(render(results).splitlines()) == len(ROWS) + 2
 

@@ -27,7 +27,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["dlaunch", "relay", "pool", "floors"])
+@pytest.mark.parametrize("name", ["dlaunch", "relay", "relay-blocks", "pool", "floors"])
 def test_what_needs_no_package_is_run_from_this_checkout(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
