@@ -25,9 +25,9 @@ OUTBOX_LIMIT: Final = 2**30
 """Bytes of messages that may wait for one peer of a listener before it is dropped."""
 _DECLINE_S: Final = 1.0
 
-# A host that vanished without a word (power, cable) is noticed within a minute while nothing is
-# sent, else within five: as long may a peer be suspended, or hold its interpreter's lock, with its
-# buffers full.
+# A host that vanished without a word (power, cable) is noticed within five minutes: as long may a
+# peer be suspended, or hold its interpreter's lock, with its buffers full.  While nothing is sent
+# it would be one, but Linux lets the user timeout decide then too.
 _KEEPALIVE = {
     "TCP_KEEPIDLE": 20,
     "TCP_KEEPINTVL": 10,
