@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -30,6 +29,7 @@ from distributed.units import format_memory
 from distributed.worker import actions, events
 from distributed.worker.background import in_thread
 from distributed.worker.executor import Executor
+from distributed.worker.heartbeats import Heartbeats
 from distributed.worker.joining import Membership, SchedulerSeeker
 from distributed.worker.machine import RESUME_BELOW, WorkerMachine
 from distributed.worker.memory import charged_memory, give_back_memory, resident_bytes
@@ -44,8 +44,6 @@ logger = logging.getLogger(__name__)
 
 EXIT_DEATH_TIMEOUT = 3
 _EXECUTOR_CLOSE_S = 0.5
-_MEASURE_S = 10.0
-"""Between measurements of memory: a worker pauses as soon in a large cluster as in a small one."""
 _PACKAGES = ("distributed", "msgspec", "cloudpickle", "numpy", "pandas")
 
 
@@ -116,9 +114,7 @@ class Worker(Operations):
         )
         self._membership: Membership | None = None
         self._registered = asyncio.Event()
-        self._beat: asyncio.TimerHandle | None = None
-        self._heartbeat_s = self._measure_s = _MEASURE_S
-        self._due_s = 0.0
+        self._heartbeats = Heartbeats(self._measure)
         self._perform = self._performers()
 
     # -- life ------------------------------------------------------------------
@@ -225,7 +221,7 @@ class Worker(Operations):
         self.name = membership.name
         self._registered.set()
         logger.info("registered with the scheduler at %s as %s", membership.address, membership.name)
-        self._beat_every(membership.heartbeat_s)
+        self._heartbeats.every(membership.heartbeat_s)
 
     async def _follow_scheduler(self) -> None:
         while self.status != "closing":
@@ -256,8 +252,7 @@ class Worker(Operations):
         await membership.connection.follow(take)
 
     async def _close(self, reason: str) -> None:
-        if self._beat is not None:
-            self._beat.cancel()
+        self._heartbeats.stop()
         if hasattr(self, "executor"):  # else it never started
             self._collect()
             self.handle(events.Closing(reason))
@@ -295,30 +290,11 @@ class Worker(Operations):
         except Exception as error:  # noqa: BLE001 - a callback of the loop: nobody above would end us
             self.report_bug(error, "handling the ends of tasks")
 
-    def _beat_every(self, period_s: float) -> None:
-        """Send heartbeats so often, and measure memory at least as often as ever."""
-        self._heartbeat_s = period_s
-        self._measure_s = min(_MEASURE_S, period_s)
-        # Of many that came at once, not all should speak at once.
-        share = random.uniform(0.5, 1.0)
-        self._due_s = asyncio.get_running_loop().time() + share * period_s
-        self._schedule_measure(share * self._measure_s)
-
-    def _schedule_measure(self, in_s: float) -> None:
-        if self._beat is not None:
-            self._beat.cancel()
-        self._beat = asyncio.get_running_loop().call_later(in_s, self._measure)
-
-    def _measure(self) -> None:
-        now_s = asyncio.get_running_loop().time()
-        due = now_s + self._measure_s / 2 > self._due_s
-        if due:
-            self._due_s = now_s + self._heartbeat_s
+    def _measure(self, due: bool) -> None:
         if self.memory_limit and live():
             self.own(self._measure_shared(due), name="measure memory")
         else:
             self.handle(events.MemoryMeasured(resident_bytes(), self.executor.executing, due))
-        self._schedule_measure(self._measure_s)
 
     async def _measure_shared(self, due: bool) -> None:
         used = await in_thread(charged_memory, RESUME_BELOW * self.memory_limit)
@@ -338,7 +314,7 @@ class Worker(Operations):
             actions.Resume: self._resume,
             actions.SendScheduler: self._send_scheduler,
             actions.Answer: self._answer,
-            actions.Beat: lambda action: self._beat_every(action.period_s),
+            actions.Beat: lambda action: self._heartbeats.every(action.period_s),
             actions.Leave: self._leave,
         }
 

@@ -311,9 +311,9 @@ def test_the_scheduler_slows_heartbeats_down_and_not_the_measuring_of_memory():
         async with bed({"memory_limit": 10**15}, heartbeat_s=0.02) as (stub, worker):
             await stub.wait_for(worker, Heartbeat)
             stub.tell(worker, SetHeartbeat(1000.0))
-            await until(lambda: worker._heartbeat_s == 1000.0)
-            worker._measure_s = 0.02  # as if it were 10 s
-            worker._schedule_measure(0.0)
+            await until(lambda: worker._heartbeats.period_s == 1000.0)
+            worker._heartbeats.measure_s = 0.02  # as if it were 10 s
+            worker._heartbeats._again(0.0)
             measured = []
             handle = worker.handle
             worker.handle = lambda event: (measured.append(event), handle(event))

@@ -1,0 +1,49 @@
+"""When a worker measures its memory, and when it says that it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["Heartbeats"]
+
+_MEASURE_S: Final = 10.0
+"""Between measurements of memory: a worker pauses as soon in a large cluster as in a small one."""
+
+
+class Heartbeats:
+    """Calls ``measure`` every ten seconds, and tells it whether a heartbeat is due: so often as the scheduler wants."""
+
+    def __init__(self, measure: Callable[[bool], None]) -> None:
+        self.period_s = self.measure_s = _MEASURE_S
+        self._measure = measure
+        self._due_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def every(self, period_s: float) -> None:
+        """Have a heartbeat sent every ``period_s`` seconds from now on, and memory measured as often at the least."""
+        self.period_s = period_s
+        self.measure_s = min(_MEASURE_S, period_s)
+        # Of many that came at once, not all should speak at once.
+        share = random.uniform(0.5, 1.0)
+        self._due_s = asyncio.get_running_loop().time() + share * period_s
+        self._again(share * self.measure_s)
+
+    def stop(self) -> None:
+        """Measure no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _again(self, in_s: float) -> None:
+        self.stop()
+        self._timer = asyncio.get_running_loop().call_later(in_s, self._now)
+
+    def _now(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        due = now_s + self.measure_s / 2 > self._due_s
+        if due:
+            self._due_s = now_s + self.period_s
+        self._again(self.measure_s)
+        self._measure(due)

@@ -1,0 +1,82 @@
+"""When memory is measured and when a heartbeat is due, on a clock of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from distributed.worker.heartbeats import Heartbeats
+
+
+class Clock:
+    """The part of a loop that tells the time."""
+
+    def __init__(self):
+        self.now_s = 1000.0
+        self.calls = []
+
+    def time(self):
+        return self.now_s
+
+    def call_later(self, in_s, call):
+        handle = Handle()
+        self.calls.append((self.now_s + in_s, call, handle))
+        return handle
+
+    def go(self, until_s):
+        """Let the time pass."""
+        while self.calls and min(call[0] for call in self.calls) <= until_s:
+            entry = min(self.calls, key=lambda call: call[0])
+            self.calls.remove(entry)
+            self.now_s = entry[0]
+            if not entry[2].cancelled:
+                entry[1]()
+        self.now_s = until_s
+
+
+class Handle:
+    cancelled = False
+
+    def cancel(self):
+        self.cancelled = True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: made)
+    return made
+
+
+@pytest.mark.parametrize(("period_s", "measured", "due"), [(10.0, 100, 100), (100.0, 100, 10), (2.0, 500, 500)])
+def test_memory_is_measured_as_often_as_ever_and_heartbeats_are_as_many_as_wanted(clock, period_s, measured, due):
+    told = []
+    Heartbeats(told.append).every(period_s)
+    clock.go(2000.0)
+    assert abs(len(told) - measured) <= 2
+    assert abs(sum(told) - due) <= 1
+
+
+def test_the_last_period_counts_and_nothing_is_measured_twice(clock):
+    told = []
+    heartbeats = Heartbeats(told.append)
+    heartbeats.every(1.0)
+    clock.go(1003.0)
+    heartbeats.every(50.0)
+    told.clear()
+    clock.go(1103.0)
+    assert len(told) in (10, 11)
+    assert sum(told) in (1, 2)
+    heartbeats.stop()
+    told.clear()
+    clock.go(1500.0)
+    assert told == []
+
+
+def test_of_many_that_begin_at_once_not_all_speak_at_once(clock):
+    spoke = set()
+    for _ in range(50):
+        Heartbeats(lambda due: spoke.add(round(clock.now_s, 3)) if due else None).every(100.0)
+    clock.go(1105.0)
+    assert len(spoke) > 25
