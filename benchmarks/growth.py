@@ -1,6 +1,6 @@
 """How the costs grow with the cluster and the work: the real scheduler with simulated workers and clients.
 
-    python -m benchmarks.growth                       # about five minutes
+    python -m benchmarks.growth                       # about ten minutes
     python -m benchmarks.growth --scale 0.01          # a smoke run
 
 Workers and clients are connections of one process each, over real sockets, handshake and heartbeats included: 10,000
@@ -25,6 +25,7 @@ from benchmarks.scheduler_machine import answers, cluster
 from benchmarks.subjects import ROOT
 from distributed.messages import ReleaseKeys, SubmitBlock
 from distributed.scheduler.events import ClientMessages
+from distributed.scheduler.liveness import heartbeat_s
 
 PROGRAMS = ROOT / "benchmarks" / "programs"
 sys.path.insert(0, str(PROGRAMS))
@@ -115,13 +116,14 @@ def _with_workers(engine: Any, count: int, scale: float) -> dict[str, float]:
         memory = (uss_bytes(pids) - before) / count
         run_tasks(engine, 10 * count)
         per_s, us = run_tasks(engine, int(TASKS * scale))
-        idle = idle_percent(pids, scale)
+        idle = idle_percent(pids, count, scale)
     return {"rate": per_s, "cost": us, "joined": registered_s, "idle": idle, "memory": memory}
 
 
-def idle_percent(pids: list[int], scale: float) -> float:
-    """Return what the processes use while nobody wants anything."""
-    time.sleep(2.0)  # what the last tasks left to do
+def idle_percent(pids: list[int], workers: int, scale: float) -> float:
+    """Return what the processes use while nobody wants anything, and each worker knows that it is one of so many."""
+    settle(pids)
+    time.sleep(heartbeat_s(workers) * min(1.0, scale))
     watch_s = IDLE_S * min(1.0, max(0.1, scale))
     before_s, began = cpu_s(pids), time.perf_counter()
     time.sleep(watch_s)

@@ -72,6 +72,10 @@ class StubConnection:
             raise item
         return item
 
+    async def follow(self, take):
+        while True:
+            take(await self.read())
+
 
 def spec(key, args=b"a"):
     return TaskSpec(key, "f1", args)
