@@ -39,7 +39,6 @@ from distributed.messages import (
     TaskFinished,
 )
 from distributed.wire.payload import dumps
-from distributed.worker.heartbeats import on_the_second
 
 RESULT = pickle.dumps(None)
 NO_OP_S = 1e-5
@@ -76,7 +75,7 @@ class Beating:
         self._again(random.random() * period_s)
 
     def _again(self, in_s: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(on_the_second(in_s, time.time()), self._beat)
+        self._timer = asyncio.get_running_loop().call_later(in_s, self._beat)
 
     def _beat(self) -> None:
         if not self._connection.closed:

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Heartbeats", "on_the_second"]
+__all__ = ["Heartbeats"]
 
 _MEASURE_S: Final = 10.0
 """Between measurements of memory: a worker pauses as soon in a large cluster as in a small one."""
-
-
-def on_the_second(in_s: float, now_s: float) -> float:
-    """Return the seconds to wait, about ``in_s``, so that the clock on the wall is at a full second then.
-
-    What costs a scheduler that has nothing to do is to be woken; those of many workers that speak in one second
-    wake it once, as far as their clocks agree.  Less than a second is left as it is.
-    """
-    return in_s if in_s < 1.0 else round(now_s + in_s) - now_s
 
 
 class Heartbeats:
@@ -37,8 +27,9 @@ class Heartbeats:
         self.period_s = period_s
         self.measure_s = min(_MEASURE_S, period_s)
         # Of many that came at once, not all should speak at once.
-        self._due_s = asyncio.get_running_loop().time() + random.random() * period_s
-        self._again(random.random() * self.measure_s)
+        share = random.uniform(0.5, 1.0)
+        self._due_s = asyncio.get_running_loop().time() + share * period_s
+        self._again(share * self.measure_s)
 
     def stop(self) -> None:
         """Measure no more."""
@@ -47,7 +38,7 @@ class Heartbeats:
 
     def _again(self, in_s: float) -> None:
         self.stop()
-        self._timer = asyncio.get_running_loop().call_later(on_the_second(in_s, time.time()), self._now)
+        self._timer = asyncio.get_running_loop().call_later(in_s, self._now)
 
     def _now(self) -> None:
         now_s = asyncio.get_running_loop().time()
