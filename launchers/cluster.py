@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
-import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from distributed.client.loops import LoopThread
 from launchers import session
 from launchers.slots import Progress
 
@@ -36,13 +36,11 @@ class Cluster:
         self._session: session.Session | None = None
         given = {key.replace("_", "-"): value for key, value in {"n": n, **options}.items()}
         self._plan = session.make_plan(system, session.resolve_settings(system, given))
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=f"dlaunch {self.name}", daemon=True)
-        self._thread.start()
+        self._thread = LoopThread(f"dlaunch {self.name}")
         try:
             self._session = self._call(session.Session.open(self._plan, _Listener()))
         except BaseException:
-            self._end_loop()
+            self._thread.stop()
             raise
         atexit.register(self.close)
 
@@ -119,7 +117,7 @@ class Cluster:
         try:
             self._call(running.close(), _CLOSE_S)
         finally:
-            self._end_loop()
+            self._thread.stop()
 
     def _running(self) -> session.Session:
         if self._session is None:
@@ -127,12 +125,7 @@ class Cluster:
         return self._session
 
     def _call(self, coro: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
-        return asyncio.run_coroutine_threadsafe(coro, self._loop).result(timeout_s)
-
-    def _end_loop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        return asyncio.run_coroutine_threadsafe(coro, self._thread.loop).result(timeout_s)
 
 
 class Slurm(Cluster):

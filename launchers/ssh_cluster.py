@@ -9,11 +9,11 @@ import asyncio
 import atexit
 import contextlib
 import queue
-import threading
 from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from distributed.client.loops import LoopThread
 from distributed.errors import ConfigError
 from launchers.cli_dcluster import read_wishes
 from launchers.errors import StartFailedError
@@ -78,14 +78,12 @@ class Cluster:
         except ValueError as error:
             raise ConfigError(str(error)) from error
         self._lines: queue.Queue[str | None] = queue.Queue(_MOST_LINES)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="dlaunch ssh", daemon=True)
-        self._thread.start()
+        self._thread = LoopThread("dlaunch ssh")
         self._closed = False
         try:
             self._network = self._call(self._open(wishes))
         except BaseException:
-            self._end_loop()
+            self._thread.stop()
             raise
         atexit.register(self.shutdown)
 
@@ -133,7 +131,7 @@ class Cluster:
         try:
             self._call(self._close(), _CLOSE_S)
         finally:
-            self._end_loop()
+            self._thread.stop()
 
     close = shutdown
 
@@ -168,9 +166,4 @@ class Cluster:
         self._lines.put_nowait(line)
 
     def _call(self, coro: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
-        return asyncio.run_coroutine_threadsafe(coro, self._loop).result(timeout_s)
-
-    def _end_loop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        return asyncio.run_coroutine_threadsafe(coro, self._thread.loop).result(timeout_s)
