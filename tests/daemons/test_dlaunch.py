@@ -9,11 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from launchers.fakes.slurm import install_slurm
 from tests.aio import until_sync
+from tests.daemons.launchbed import processes_of
 
 ROOT = Path(__file__).parents[2]
 SUM = """
@@ -60,17 +60,6 @@ class Run:
             raise AssertionError(f"it does not end:\n{self.said}") from None
 
 
-def of_this_home(home: Path) -> list[str]:
-    """Command lines of processes that belong to the clusters of this test."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            line = " ".join(process.cmdline())
-            if str(home) in line and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(f"{process.pid} {line}")
-    return found
-
-
 @pytest.fixture
 def dlaunch(tmp_path, own_home, monkeypatch):
     """``dlaunch(*arguments)`` starts one; at the end no process of it may be left."""
@@ -89,9 +78,9 @@ def dlaunch(tmp_path, own_home, monkeypatch):
             run.process.kill()
             run.process.wait()
     try:
-        until_sync(lambda: not of_this_home(own_home), 10)
+        until_sync(lambda: not processes_of(own_home), 10)
     except AssertionError:
-        left = of_this_home(own_home)
+        left = processes_of(own_home)
         for line in left:
             os.kill(int(line.split()[0]), signal.SIGKILL)
         raise AssertionError(f"left behind: {left}") from None
@@ -149,11 +138,11 @@ def test_what_a_killed_launcher_left_is_stopped(dlaunch, own_home):
     run.process.kill()
     run.process.wait()
     # Its scheduler notices by itself that its parent has gone.
-    until_sync(lambda: not any("dscheduler" in line for line in of_this_home(own_home)), 10)
+    until_sync(lambda: not any("dscheduler" in line for line in processes_of(own_home)), 10)
     stop = dlaunch("stop", "mine")
     assert stop.wait() == 0, stop.said
     assert "cleaned up" in stop.out.read_text()
-    assert of_this_home(own_home) == []
+    assert processes_of(own_home) == []
     assert folders(own_home) == []
 
 
@@ -162,7 +151,7 @@ def test_workers_of_a_killed_launcher_end_by_themselves(dlaunch, own_home):
     run.until_said("1 worker is there")
     run.process.kill()
     run.process.wait()
-    until_sync(lambda: of_this_home(own_home) == [], 20)
+    until_sync(lambda: processes_of(own_home) == [], 20)
 
 
 def test_jobs_that_die_are_explained_and_the_log_is_kept(dlaunch):
@@ -197,7 +186,7 @@ def test_a_signal_is_handed_to_the_command_and_its_code_is_given(dlaunch, tmp_pa
 def test_a_scheduler_that_dies_ends_all(dlaunch, own_home):
     run = dlaunch("local", "-n", "1", "--wait", "all")
     run.until_said("1 worker is there")
-    (line,) = [line for line in of_this_home(own_home) if "dscheduler" in line]
+    (line,) = [line for line in processes_of(own_home) if "dscheduler" in line]
     os.kill(int(line.split()[0]), signal.SIGKILL)
     assert run.wait() == 7, run.said
     assert "is gone" in run.said
