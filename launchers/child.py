@@ -9,6 +9,8 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+from launchers.signals import signal_child
+
 __all__ = ["ChildCommand"]
 
 _TERM_S = 10.0
@@ -52,8 +54,8 @@ class ChildCommand:
                 return
 
     def _send(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(number)
+        if self._process.returncode is None:
+            signal_child(self._process.pid, number)
 
 
 def _is_in_foreground() -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 
 from distributed.errors import ConfigError
+from launchers.signals import signal_child
 
 __all__ = ["SchedulerProcess"]
 
@@ -79,9 +81,8 @@ class SchedulerProcess:
         """End it, by force if it does not end by itself.  Idempotent."""
         if self._process is None or self._process.returncode is not None:
             return
-        for stop in (self._process.terminate, self._process.kill):
-            with contextlib.suppress(ProcessLookupError):
-                stop()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            signal_child(self._process.pid, number)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._process.wait(), _END_S)
                 return

@@ -2,8 +2,8 @@
 
 The connection is the lifeline: on the other side a small shell program (:func:`starter`) watches its stdin.  If that
 says ``stop``, ends, or is silent for too long, the job is ended there.  So nothing outlives us, however we end.
-Secrets travel in that stdin, never in arguments or variables.  Only the standard library is used: ``keeper.py`` must
-start fast.
+Secrets travel in that stdin, never in arguments or variables.  Nothing but the standard library is loaded:
+``keeper.py`` must start fast.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import asyncio
 import contextlib
 import re
 import shlex
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import cast
+
+from launchers.signals import signal_child
 
 __all__ = ["TRIES", "Remote", "starter", "table"]
 
@@ -249,9 +252,8 @@ class Remote:
                     stdin.close()
 
     def _kill(self) -> None:
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+        if self._process is not None and self._process.get_returncode() is None:
+            signal_child(self._process.get_pid(), signal.SIGKILL)
 
     def _take(self, line: bytes, is_job: bool) -> None:
         # Our lines may stand behind a last one of the job's that it did not end.

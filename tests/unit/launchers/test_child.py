@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -63,6 +64,21 @@ def test_the_third_signal_ends_a_stubborn_command():
         return await command.wait()
 
     assert run_async(life()) in (128 + signal.SIGKILL, 128 + signal.SIGTERM)
+
+
+def test_a_signal_leaves_the_exit_code_to_the_one_who_waits_for_it(monkeypatch):
+    def poll(self):
+        raise AssertionError("asked the child for its end, which another thread waits for")
+
+    monkeypatch.setattr(subprocess.Popen, "poll", poll)
+
+    async def life() -> int:
+        command = await ChildCommand.start(["sleep", "300"], FILE)
+        for _ in range(3):
+            command.pass_on(signal.SIGTERM, 1)
+        return await command.wait()
+
+    assert run_async(life()) == 128 + signal.SIGTERM
 
 
 def test_ending_it(monkeypatch):
