@@ -198,7 +198,7 @@ class Worker(Operations):
         """Make what depends on the address, which is known only now."""
         self.machine = WorkerMachine(self.address, resources=self.worker_resources, memory_limit=self.memory_limit)
         self.make_directory(self._local_parent)
-        self.runner = TaskRunner(self.data, self.address, worker=self)
+        self.runner = TaskRunner(self.data, self.address, worker=self, early=self.early)
         self.executor = Executor(self.ncores, self.runner, self._wake, name=f"task-{self.name or self.port}")
 
     def _describe(self) -> dict[str, Any]:
@@ -326,6 +326,7 @@ class Worker(Operations):
 
     def _drop(self, action: actions.Drop) -> None:
         self.data.drop(action.keys)
+        self.early.dropped(action.keys)
 
     def _execute(self, action: actions.Execute) -> None:
         self.executor.push(action.tasks)

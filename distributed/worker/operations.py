@@ -14,6 +14,7 @@ from distributed.wire.payload import dumps, loads, payload_nbytes
 from distributed.worker import events
 from distributed.worker.background import in_thread
 from distributed.worker.context import here
+from distributed.worker.early import EarlySharing
 from distributed.worker.executor import Executor
 from distributed.worker.files import LocalDirectory
 from distributed.worker.machine import WorkerMachine
@@ -49,7 +50,8 @@ class Operations(Daemon):
         super().__init__(loop=loop, host=host, secret=secret)
         self.data = Store()
         self.exchange = Exchange(shared_memory, self._may_take)
-        self._server = DataServer(self.data, self.exchange)
+        self.early = EarlySharing(self.exchange)
+        self._server = DataServer(self.data, self.exchange, self.early)
         self._directory: LocalDirectory | None = None
 
     @property

@@ -24,6 +24,7 @@ from distributed.payloads import Payload
 from distributed.wire.failure import dump_error
 from distributed.wire.payload import dumps, loads, loads_call, payload_nbytes, sizeof
 from distributed.worker.context import here
+from distributed.worker.early import EarlySharing
 from distributed.worker.events import Outcome
 from distributed.worker.store import Pickled, Store
 
@@ -72,11 +73,12 @@ class TaskRunner:
     """Runs tasks with the data of ``store``; safe to call from several threads.
 
     ``address`` is the worker's own, for tracebacks and missing data; ``worker`` is what
-    ``get_worker()`` returns.
+    ``get_worker()`` returns; ``early`` decides which results go to shared memory at once.
     """
 
-    def __init__(self, store: Store, address: str, worker: Any = None) -> None:
+    def __init__(self, store: Store, address: str, worker: Any = None, early: EarlySharing | None = None) -> None:
         self._store = store
+        self._early = early
         self._address = address
         self._worker = worker
         self._payloads: dict[str, Payload] = {}
@@ -182,5 +184,7 @@ class TaskRunner:
                 raise unpicklable(task.key, value, error) from error
             if (length := payload_nbytes(result)) > LARGEST_INLINE:
                 nbytes, result = length, None  # the estimate was wrong
+        elif self._early is not None:
+            value = self._early.place(task.key, task.function, value, nbytes)
         message = TaskFinished(task.key, task.run, nbytes, perf_counter() - start, type(value).__name__, result)
         return task, message, value

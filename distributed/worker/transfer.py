@@ -14,6 +14,7 @@ from distributed.sharing.exchange import THRESHOLD, Exchange, Shared
 from distributed.sharing.requests import request_data
 from distributed.wire.payload import dumps, payload_nbytes
 from distributed.worker.background import in_thread
+from distributed.worker.early import QUICK, EarlySharing, is_plain
 from distributed.worker.events import Fetched, PeerFailed
 from distributed.worker.running import unpicklable
 from distributed.worker.store import Pickled, Store
@@ -26,8 +27,6 @@ SERVED_AT_ONCE = 32
 """Requests for data that are pickled at the same time; more wait."""
 _PATIENCE_S = 120.0
 _SLOWEST_BYTES_PER_S = 1_000_000
-_FEW = 100
-_QUICK = frozenset({int, float, bool, complex, type(None), str, bytes, bytearray})
 
 
 async def fetch(
@@ -95,26 +94,19 @@ def _pickle_all(values: dict[str, Any]) -> dict[str, Payload]:
     return {key: _pickled(key, value) for key, value in values.items()}
 
 
-def _is_plain(value: Any, depth: int = 2) -> bool:
-    """Whether a value is the same after a journey: arrays, and plain containers of a few of them."""
-    kind = type(value)
-    if kind in _QUICK or kind is Pickled or (kind.__name__, kind.__module__) == ("ndarray", "numpy"):
-        return True
-    if not depth or kind not in (list, tuple, dict) or len(value) > _FEW:
-        return False
-    return all(_is_plain(item, depth - 1) for item in (value.values() if kind is dict else value))
-
-
 class DataServer:
     """Serves the values of ``store``; pickling runs in a helper thread, arrays are not copied.
 
     With an ``exchange``, readers on this host are told where large values lie in shared memory,
-    where each is put when it is first asked for.
+    where each is put when it is first asked for, if it was not put there early.
     """
 
-    def __init__(self, store: Store, exchange: Exchange | None = None) -> None:
+    def __init__(
+        self, store: Store, exchange: Exchange | None = None, early: EarlySharing | None = None
+    ) -> None:
         self._store = store
         self._exchange = exchange
+        self._early = early
         self._slots = asyncio.Semaphore(SERVED_AT_ONCE)
         self._underway: dict[tuple[str, int], asyncio.Task[Payload]] = {}
 
@@ -129,7 +121,7 @@ class DataServer:
         return {**shared, **await self._pickled(wanted)}
 
     async def _pickled(self, wanted: dict[str, Any]) -> dict[str, Payload]:
-        if all(type(value) in _QUICK or type(value) is Pickled for value in wanted.values()):
+        if all(type(value) in QUICK or type(value) is Pickled for value in wanted.values()):
             return _pickle_all(wanted)
         async with self._slots:
             return await in_thread(_pickle_all, wanted)
@@ -150,8 +142,10 @@ class DataServer:
             payload, shared = await in_thread(self._shared_form, key, value, known)
         if shared is None:
             return payload
-        move = self._exchange is not None and self._exchange.mode == "read-only" and _is_plain(value)
+        move = self._exchange is not None and self._exchange.mode == "read-only" and is_plain(value)
         self._store.settle(key, value, shared.kept, move=move)
+        if self._early is not None:
+            self._early.asked(key)
         return shared.travels
 
     def _shared_form(self, key: str, value: Any, known: Payload | None) -> tuple[Payload, Shared | None]:

@@ -18,6 +18,16 @@ def make(seed=0.0, numbers=NUMBERS):
     return np.arange(float(numbers)) + seed
 
 
+def make_another(seed):
+    """One of a function of its own, whose results nobody has asked for yet."""
+    return make(seed)
+
+
+def holds(key):
+    """Whether this worker holds a value."""
+    return key in get_worker().data
+
+
 def make_in_place(seed=0.0):
     array = shared_empty(NUMBERS)
     array[:] = np.arange(float(NUMBERS)) + seed

@@ -13,6 +13,7 @@ import sys
 import numpy as np
 import pytest
 
+from distributed import wait
 from distributed.errors import SharedMemoryError, TaskError
 from distributed.sharing import exchange as exchange_module
 from distributed.sharing.segments import Segment, locate
@@ -69,6 +70,31 @@ def test_a_result_is_seen_by_another_worker_and_the_client_where_it_lies(client,
     assert np.array_equal(result, tasks.make())
     # The maker has given up its private copy.
     assert client.run(tasks.where_held, future.key, workers=[one]) == {one: token}
+
+
+def test_results_of_a_function_that_travel_lie_there_before_anybody_asks(client, workers):
+    one, two = workers
+
+    def made(seed):
+        return client.submit(tasks.make_another, seed, pure=False, workers=[one])
+
+    def where(future):
+        wait([future])
+        return client.run(tasks.where_held, future.key, workers=[one])[one]
+
+    first = made(1.0)
+    assert where(first) is None
+    assert client.submit(tasks.look, first, pure=False, workers=[two]).result()[2] is not None
+    second = made(2.0)
+    token = where(second)
+    assert token is not None
+    assert client.submit(tasks.look, second, pure=False, workers=[two]).result()[2] == token
+    third = made(3.0)
+    assert where(third) is not None
+    key = third.key
+    del third  # nobody wanted it elsewhere
+    until_sync(lambda: not client.run(tasks.holds, key, workers=[one])[one], 10.0, "the end of the third")
+    assert where(made(4.0)) is None
 
 
 def test_twenty_readers_at_once_share_one_copy(client, workers):
