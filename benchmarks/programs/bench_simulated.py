@@ -24,6 +24,7 @@ from distributed.clusterfile import ClusterFile
 from distributed.comm import connect
 from distributed.connection import Connection
 from distributed.errors import CommError
+from distributed.clock import on_the_second
 from distributed.messages import (
     BlockFinished,
     Heartbeat,
@@ -75,7 +76,7 @@ class Beating:
         self._again(random.random() * period_s)
 
     def _again(self, in_s: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(in_s, self._beat)
+        self._timer = asyncio.get_running_loop().call_later(on_the_second(in_s, time.time()), self._beat)
 
     def _beat(self) -> None:
         if not self._connection.closed:

@@ -7,9 +7,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ import msgspec
 from tornado.ioloop import IOLoop
 
 from distributed.capacity import usable_cores
+from distributed.clock import on_the_second
 from distributed.clusterfile import ClusterFile
 from distributed.daemon import Daemon, operation
 from distributed.errors import CommError, ConfigError, DistributedError, RequestTimeoutError
@@ -258,9 +259,9 @@ class Nanny(Daemon):
                 used = charged_bytes(used, self.process.pid)
             self.handle(events.MemoryMeasured(used))
         pause_s = _ALERT_S if used > limit * _ALERT_FRACTION else _RELAXED_S
-        # On the grid, so that the nannies of one loop wake it once for all of them.
-        when_s = (math.floor(self._now_s() / pause_s) + 1) * pause_s
-        self._check = asyncio.get_running_loop().call_at(when_s, self._watch_memory)
+        # Like the other nannies of this loop, so that they wake it once.
+        in_s = on_the_second(pause_s, time.time())
+        self._check = asyncio.get_running_loop().call_later(in_s, self._watch_memory)
 
     # -- actions -----------------------------------------------------------------------
 

@@ -18,10 +18,12 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import Final, NoReturn, TypeAlias
 
+from distributed.clock import on_the_second
 from distributed.nanny.orders import (
     Ending,
     Exited,
@@ -39,7 +41,7 @@ __all__ = ["EXIT_BUG", "Reporter", "Work", "serve"]
 EXIT_BUG: Final = 70
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
-_ORPHAN_POLL_MS: Final = 2000
+_ORPHAN_POLL_S: Final = 2.0
 _CHUNK: Final = 65536
 # POSIX writes up to PIPE_BUF bytes in one piece, whoever else writes into the pipe.
 _LONGEST_LINE: Final = min(select.PIPE_BUF, 2000)
@@ -114,7 +116,7 @@ class _ForkServer:
 
     def _turn(self, poller: select.poll) -> bool:
         """Wait for orders and for the ends of children; False when the one who orders is gone."""
-        ready = [fd for fd, _ in poller.poll(_ORPHAN_POLL_MS)]
+        ready = [fd for fd, _ in poller.poll(1000 * on_the_second(_ORPHAN_POLL_S, time.time()))]
         if self._wake_read in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_read, _CHUNK)

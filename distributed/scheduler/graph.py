@@ -53,8 +53,7 @@ def submit(state: State, client: Client, message: SubmitTasks) -> None:
             else:
                 late.setdefault(key, spec)
         elif (function := functions.get(spec.function)) is not None:
-            state.serial = serial = state.serial + 1
-            task = Task(key, function, spec.args, None, anything, serial, QUEUED)
+            task = Task(key, function, spec.args, None, anything, _next_place(state), QUEUED)
             task.wanters = client.only
             function.references += 1
             tasks[key] = task
@@ -85,18 +84,16 @@ def submit_block(state: State, client: Client, message: SubmitBlock) -> None:
             submit(state, client, SubmitTasks(specs))
         return
     # The hottest loop of submission: what the tasks share is looked up once, what can be counted is counted after it.
-    tasks, anything, only, serial = state.tasks, state.anything, client.only, state.serial
+    tasks, anything, only, rank = state.tasks, state.anything, client.only, _next_place(state)
     fresh: list[Task] = []
     add = fresh.append
     for key, args in zip(message.keys, message.args, strict=True):
         known = tasks.get(key)
         if known is None:
-            serial += 1
-            tasks[key] = task = Task(key, function, args, None, anything, serial, QUEUED, wanters=only)
+            tasks[key] = task = Task(key, function, args, None, anything, rank, QUEUED, wanters=only)
             add(task)
         else:
             want(state, client, known)
-    state.serial = serial
     function.references += len(fresh)
     _queue(state, client, fresh)
 
@@ -147,14 +144,14 @@ def _create_alike(state: State, client: Client, message: SubmitBlock, function: 
     tasks = state.tasks
     dependencies = tuple(map(tasks.__getitem__, dict.fromkeys(message.dependencies)))
     inputs: Inputs | None = None
-    last = 0
+    rank = 0
     for key, args in zip(message.keys, message.args, strict=True):
         if (known := tasks.get(key)) is not None:
             want(state, client, known)
             continue
         if inputs is None:
             inputs, last = _inputs(dependencies)
-        rank = _rank(state, last, None)
+            rank = _rank(state, last, None)
         _enter(state, client, Task(key, function, args, None, state.anything, rank, inputs=inputs))
 
 
@@ -195,14 +192,19 @@ def _inputs(dependencies: tuple[Task, ...]) -> tuple[Inputs, int]:
     return inputs, last
 
 
+def _next_place(state: State) -> int:
+    """Return the next place in line, an even number; the tasks of a block have one together."""
+    state.serial = place = state.serial + 2
+    return place
+
+
 def _rank(state: State, last: int, options: TaskOptions | None) -> int:
     """Where the task stands in line.
 
-    It takes the place of the last of its unfinished dependencies, ``last``, 0 if there is none, so that what is begun
-    is finished, and released, before more is begun: depth first.
+    It stands right before the last of its unfinished dependencies, ``last``, 0 if there is none, so that what is begun
+    is finished, and released, before more is begun: depth first.  These places are the odd numbers.
     """
-    state.serial = order = state.serial + 1
-    order = last or order
+    order = (last - 1) | 1 if last else _next_place(state)
     if options is None or not options.priority:
         return order
     priority = max(-_LARGEST_PRIORITY, min(_LARGEST_PRIORITY, options.priority))

@@ -32,6 +32,7 @@ _SAMPLE = 10
 _NO_FILE = "<dynamic-code>"
 _ATOMS = frozenset({int, float, str, bytes, bool, complex, type(None)})
 _NO_KEYS: list[str] = []
+_different = _NO_KEYS
 
 
 _references: ContextVar[Mapping[str, Any]] = ContextVar("references", default=MappingProxyType({}))
@@ -187,7 +188,7 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, 
             first, end = spots[0], spots[-1] + 1
             in_a_row = end - first == len(spots)
             names = [arg.key for arg in args[first:end]] if in_a_row else [args[spot].key for spot in spots]
-            if len(names) == 1 or len(set(names)) == len(names):
+            if _are_different(names):
                 rest = list(args)
                 if in_a_row:
                     del rest[first:end]
@@ -199,6 +200,17 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, 
                 return (data if len(data) < OUT_OF_BAND else [Buffer(data)]), names
     payload, keys = _dump((args, kwargs))
     return payload, list(keys)
+
+
+def _are_different(names: list[str]) -> bool:
+    """Whether no name is twice among them.  Many calls in a row have the same inputs: their names are looked at once."""
+    global _different  # noqa: PLW0603 - the last answer only; any thread may replace it
+    if len(names) == 1 or names == _different:
+        return True
+    if len(set(names)) < len(names):
+        return False
+    _different = names
+    return True
 
 
 def _plain_spots(args: tuple[Any, ...]) -> Sequence[int]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from typing import Final
+
+from distributed.clock import on_the_second
 
 __all__ = ["Heartbeats"]
 
@@ -38,7 +41,7 @@ class Heartbeats:
 
     def _again(self, in_s: float) -> None:
         self.stop()
-        self._timer = asyncio.get_running_loop().call_later(in_s, self._now)
+        self._timer = asyncio.get_running_loop().call_later(on_the_second(in_s, time.time()), self._now)
 
     def _now(self) -> None:
         now_s = asyncio.get_running_loop().time()

@@ -143,13 +143,16 @@ class WorkerMachine:
     def _run_block(self, block: RunBlock, batch: Batch) -> None:
         """Each task is on its own from here on; only the way here was one."""
         numbers = count(block.run)
-        columns = zip(block.keys, numbers, block.args, block.ranks, strict=False)  # the numbers do not end
+        # Mostly they have one place in line, or two.
+        places = {rank: (0, rank) for rank in set(block.ranks)}
+        priorities = map(places.__getitem__, block.ranks)
+        columns = zip(block.keys, numbers, block.args, priorities, strict=False)  # the numbers do not end
         function, needs = block.function, block.dependencies
         if needs:
             told = (needs, block.who_has, block.nbytes)
-            tasks = [RunTask(key, run, function, args, (0, rank), *told) for key, run, args, rank in columns]
+            tasks = [RunTask(key, run, function, args, place, *told) for key, run, args, place in columns]
         else:
-            tasks = [RunTask(key, run, function, args, (0, rank)) for key, run, args, rank in columns]
+            tasks = [RunTask(key, run, function, args, place) for key, run, args, place in columns]
         fresh = dict(zip(block.keys, tasks, strict=True))
         known = (self.active, self.waiting, self.resources.blocked, needs)
         if self.closing or len(fresh) < len(tasks) or not all(fresh.keys().isdisjoint(keys) for keys in known):

@@ -46,7 +46,7 @@ def finished(desk: Desk, *keys: str, duration_s: float = 0.5) -> BlockFinished:
 def test_tasks_of_one_function_go_as_one_block_with_runs_in_a_row() -> None:
     desk = Desk("a:1", nthreads=3)
     [run] = submitted(desk, block("x", "y", "z"))
-    assert run == RunBlock("f", 1, ["x", "y", "z"], [b"args"] * 3, [1, 2, 3])
+    assert run == RunBlock("f", 1, ["x", "y", "z"], [b"args"] * 3, [2, 2, 2])
     assert [desk.task(key).run for key in "xyz"] == [1, 2, 3]
     assert desk.at("a:1") == ["x", "y", "z"]
 
@@ -110,3 +110,28 @@ def test_members_lead_fail_and_are_released_like_others() -> None:
     desk.client(ReleaseKeys(["x", "y", "z"]))
     assert list(desk.state.tasks) == ["y", "after"]
     assert [task.key for task in desk.worker("a:1").data] == ["y"]
+
+
+def test_what_is_begun_of_a_block_is_finished_before_more_of_it_is_begun() -> None:
+    desk = Desk("a:1", prefetch_tasks=0)
+    desk.client(block("x0", "x1", "x2", "x3"))
+    desk.submit(*[spec(f"y{i}", f"x{i}") for i in range(4)], spec("z", "y1", "y3"))
+    order = []
+    while desk.at("a:1"):
+        order.append(key := desk.at("a:1")[0])
+        desk.finish(key)
+    # One task is always ahead of the one that runs.
+    assert order == ["x0", "x1", "y0", "y1", "x2", "x3", "y2", "y3", "z"]
+
+
+def test_the_tasks_of_a_block_share_their_place_and_keep_their_order() -> None:
+    desk = Desk("a:1", prefetch_tasks=0)
+    keys = [f"x{i}" for i in range(9)]
+    desk.client(block(*keys), block("later", known=True))
+    assert len({id(desk.task(key).rank) for key in keys}) == 1
+    assert desk.task("later").rank > desk.task("x0").rank
+    order = []
+    while desk.at("a:1"):
+        order.append(key := desk.at("a:1")[0])
+        desk.finish(key)
+    assert order == [*keys, "later"]

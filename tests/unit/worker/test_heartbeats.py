@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -46,6 +47,7 @@ class Handle:
 def clock(monkeypatch):
     made = Clock()
     monkeypatch.setattr(asyncio, "get_running_loop", lambda: made)
+    monkeypatch.setattr(time, "time", made.time)
     return made
 
 
