@@ -106,10 +106,9 @@ class SentHere:
         """Keep messages."""
         self.sent += messages
 
-    async def read(self) -> list[Any]:
+    async def follow(self, _take: Callable[[list[Any]], None]) -> None:
         """Wait for ever: what arrives is handed to the session by the bench."""
         await asyncio.Event().wait()
-        return []
 
     async def drain(self) -> None:
         """All is sent."""

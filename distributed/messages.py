@@ -255,7 +255,7 @@ class AddFunction(_Message, tag=30):
 
 
 class RunTask(_Message, tag=31):
-    """Run a task.  ``priority``: lower runs first.  ``dependencies``: keys, in the order in which ``args`` counts them.
+    """Run a task.  ``rank``: lower runs first.  ``dependencies``: keys, in the order in which ``args`` counts them.
 
     ``who_has``: dependency -> addresses of holders, with ``nbytes`` its size in bytes: only of those that are to be
     fetched.  All others are at this worker, or it has been told to compute them before.
@@ -265,7 +265,7 @@ class RunTask(_Message, tag=31):
     run: int
     function: str
     args: Payload
-    priority: tuple[int, int] = (0, 0)
+    rank: int = 0
     dependencies: list[str] = []
     who_has: dict[str, list[str]] = {}
     nbytes: dict[str, int] = {}
@@ -275,7 +275,7 @@ class RunTask(_Message, tag=31):
 class RunBlock(_Message, tag=37):
     """Run tasks of one function that have the same dependencies, mostly none: RunTask, column by column.
 
-    The first has the run ``run``, each further one the next; ``priority`` of each is (0, its rank).
+    The first has the run ``run``, each further one the next.
     """
 
     function: str

@@ -24,7 +24,7 @@ def apart(message: Any) -> list[Any]:
     match message:
         case RunBlock(function, run, keys, args, ranks, needs):
             rows = enumerate(zip(keys, args, ranks, strict=True))
-            tasks = [RunTask(key, run + i, function, arg, (0, rank), needs) for i, (key, arg, rank) in rows]
+            tasks = [RunTask(key, run + i, function, arg, rank, needs) for i, (key, arg, rank) in rows]
             tasks[0].who_has, tasks[0].nbytes = message.who_has, message.nbytes  # told once
             return tasks
         case KeysInMemory(type_name, workers, keys, nbytes, results):

@@ -20,11 +20,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from distributed.clock import on_the_second
 from distributed.clusterfile import ClusterFile
 from distributed.comm import connect
 from distributed.connection import Connection
 from distributed.errors import CommError
-from distributed.clock import on_the_second
 from distributed.messages import (
     BlockFinished,
     Heartbeat,

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from itertools import chain, islice
+from typing import Any, Final
 
 from distributed.client.future import Future
+from distributed.client.table import Remote
 
 __all__ = ["ClientExecutor"]
+
+_MOST_AT_ONCE: Final = 64
+_MOST_BYTES_AT_ONCE: Final = 2**23
+"""Of results that are fetched before their turn."""
 
 
 class ClientExecutor(concurrent.futures.Executor):
@@ -75,14 +82,23 @@ class ClientExecutor(concurrent.futures.Executor):
         try:
             while futures:
                 left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-                value = futures[-1].result(left)
-                futures.pop()
-                if in_lists:
-                    yield from value
-                else:
-                    yield value
+                values = self._first(futures, left)
+                del futures[-len(values) :]
+                yield from chain.from_iterable(values) if in_lists else values
         finally:
             self._client.cancel(futures)
+
+    def _first(self, futures: list[Future], timeout: float | None) -> list[Any]:
+        """Return the first results, the last futures', as many as are there: a way to the workers costs the same for
+        one and for several.
+        """
+        ready = _ready(futures)
+        if len(ready) > 1:
+            # If one of them fails, or is lost meanwhile, those before it are yielded first.
+            with contextlib.suppress(Exception):
+                values: list[Any] = self._client.gather(ready, timeout=timeout)
+                return values
+        return [futures[-1].result(timeout)]
 
     def _refuse_if_shut(self) -> None:
         with self._lock:
@@ -101,6 +117,22 @@ class ClientExecutor(concurrent.futures.Executor):
                 future.cancel()
         if wait:
             concurrent.futures.wait(unfinished)
+
+
+def _ready(futures: list[Future]) -> list[Future]:
+    """Return those at the end of the list that have finished, the last one first: not many, and not much data."""
+    found: list[Future] = []
+    nbytes = 0
+    for future in islice(reversed(futures), _MOST_AT_ONCE):
+        state = future._state
+        if state.status != "finished":
+            break
+        if isinstance(state.detail, Remote):
+            nbytes += state.detail.nbytes
+        if nbytes > _MOST_BYTES_AT_ONCE:
+            break
+        found.append(future)
+    return found
 
 
 def _copy(inner: Future, outer: concurrent.futures.Future[Any]) -> None:

@@ -38,13 +38,13 @@ def send_followers(state: State) -> None:
 
 def _follower(state: State, leader: Task) -> Task | None:
     worker, dependents = leader.place, leader.dependents
-    if worker is None or dependents is None or len(dependents) != 1 or leader.trouble is not None:
+    if worker is None or dependents is None or len(dependents) != 1 or leader.is_troubled:
         return None
     (inputs,) = dependents
     if inputs.missing != 1 or len(inputs.users) != 1:
         return None
     (task,) = inputs.users
-    if task.state != WAITING or task.trouble is not None or task.rank > leader.rank:
+    if task.state != WAITING or task.is_troubled or task.rank > leader.rank:
         return None
     if task.demand is not state.anything and (task.demand is not leader.demand or task.demand.resources):
         return None

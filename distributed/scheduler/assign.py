@@ -7,13 +7,12 @@ from operator import attrgetter
 
 from distributed.messages import AddFunction, Message, RunBlock, RunTask, StealTask
 from distributed.scheduler.placement import addresses_of, has_room, is_closed
-from distributed.scheduler.state import RANK_BITS, Function, Inputs, State, Task, Worker
+from distributed.scheduler.state import Function, Inputs, State, Task, Worker
 from distributed.scheduler.states import MEMORY, PROCESSING
 from distributed.scheduler.transitions import outbox
 
 __all__ = ["ask_back", "assign", "assign_all", "book", "describe", "introduce", "update_room"]
 
-_ORDER = (1 << RANK_BITS) - 1
 _FUNCTION = attrgetter("function")
 _FUNCTION_AND_INPUTS = attrgetter("function", "inputs")
 _NO_KEYS: list[str] = []
@@ -41,13 +40,13 @@ def assign(state: State, task: Task, worker: Worker) -> None:
     task.state = PROCESSING
     task.run = run
     task.place = worker
-    if task.inputs is not None or task.options is not None:
+    demand = task.demand
+    if task.inputs is not None or demand is not state.anything:
         box.append(describe(task, function.id, worker))
-        if task.demand is not state.anything:
-            for name, amount in task.demand.resources.items():
-                worker.free[name] -= amount
+        for name, amount in demand.resources.items():
+            worker.free[name] -= amount
     else:
-        box.append(RunTask(task.key, run, function.id, task.args, (0, task.rank), _NO_KEYS, _NO_SOURCES, _NO_SIZES))
+        box.append(RunTask(task.key, run, function.id, task.args, task.rank, _NO_KEYS, _NO_SOURCES, _NO_SIZES))
     if task.dependents is not None and len(task.dependents) == 1:
         state.leaders.append(task)
 
@@ -63,8 +62,9 @@ def book(state: State, task: Task, worker: Worker) -> Task:
 
 
 def assign_all(state: State, tasks: list[Task], worker: Worker) -> None:
-    """Hand tasks without options, which are on the worker's books already, to the worker: all without dependencies,
-    or all with some.
+    """Hand tasks that any worker can run, and are on this one's books already, to it.
+
+    All have dependencies, or none has.
     """
     for _, block in groupby(tasks, _FUNCTION if tasks[0].inputs is None else _FUNCTION_AND_INPUTS):
         alike = list(block)
@@ -96,13 +96,12 @@ def _assign_block(state: State, tasks: list[Task], worker: Worker) -> None:
 
 def describe(task: Task, function: str, worker: Worker) -> RunTask:
     """Return the order to run a task, its run and state set, with where to get what the worker does not have."""
-    rank, run, inputs = task.rank, task.run, task.inputs
+    run, inputs = task.run, task.inputs
     keys, who_has, sizes = _NO_KEYS, _NO_SOURCES, _NO_SIZES
     if inputs is not None:
         keys = [dependency.key for dependency in inputs.tasks]
         who_has, sizes = _sources(inputs, worker, run)
-    place = (rank >> RANK_BITS, rank & _ORDER)
-    return RunTask(task.key, run, function, task.args, place, keys, who_has, sizes, task.demand.resources or None)
+    return RunTask(task.key, run, function, task.args, task.rank, keys, who_has, sizes, task.demand.resources or None)
 
 
 def _sources(inputs: Inputs, worker: Worker, run: int) -> tuple[dict[str, list[str]], dict[str, int]]:

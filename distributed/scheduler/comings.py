@@ -59,7 +59,7 @@ def _take_back(state: State, task: Task, worker: Worker, nbytes: int) -> bool:
     elif is_active(task.state):
         stop(state, task)
         relax(state, task)
-        complete(state, task, worker, task.type_name, nbytes)
+        complete(state, task, worker, nbytes, task.odd_type)
         notify(state, task, KeyInMemory(task.key, task.type_name, task.nbytes, worker.addresses))
     elif task.function is None and task.state in (ERRED, RELEASED) and task.wanters:
         restore(state, task, worker, max(0, nbytes))

@@ -106,12 +106,10 @@ def _feed(state: State, worker: Worker, count: int) -> None:
         task = queue.pop()
         if task.inputs is not None:
             chosen = choose(state, task, worker)
-            if task.options is None and len(task.inputs.users) > 1:
+            if len(task.inputs.users) > 1:
                 others.setdefault(chosen, []).append(book(state, task, chosen))
             else:
                 assign(state, task, chosen)
-        elif task.options is not None:
-            assign(state, task, worker)
         else:
             # On the books at once, because they tell if there is room; on its way with the others.
             assert task.function is not None

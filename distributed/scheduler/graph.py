@@ -9,7 +9,7 @@ import math
 
 from distributed.messages import KeyCancelled, SubmitBlock, SubmitTasks, TaskOptions, TaskSpec
 from distributed.payloads import Payload
-from distributed.scheduler.state import RANK_BITS, Client, Demand, Function, Inputs, State, Task
+from distributed.scheduler.state import RANK_BITS, Client, Demand, Dependents, Function, Inputs, State, Task, Trouble
 from distributed.scheduler.states import MEMORY, QUEUED, RELEASED
 from distributed.scheduler.transitions import activate, outbox, report
 
@@ -53,7 +53,7 @@ def submit(state: State, client: Client, message: SubmitTasks) -> None:
             else:
                 late.setdefault(key, spec)
         elif (function := functions.get(spec.function)) is not None:
-            task = Task(key, function, spec.args, None, anything, _next_place(state), QUEUED)
+            task = Task(key, function, spec.args, anything, _next_place(state), QUEUED)
             task.wanters = client.only
             function.references += 1
             tasks[key] = task
@@ -90,7 +90,7 @@ def submit_block(state: State, client: Client, message: SubmitBlock) -> None:
     for key, args in zip(message.keys, message.args, strict=True):
         known = tasks.get(key)
         if known is None:
-            tasks[key] = task = Task(key, function, args, None, anything, rank, QUEUED, wanters=only)
+            tasks[key] = task = Task(key, function, args, anything, rank, QUEUED, wanters=only)
             add(task)
         else:
             want(state, client, known)
@@ -133,7 +133,9 @@ def _create(state: State, client: Client, spec: TaskSpec) -> None:
     options, inputs, last = spec.options, None, 0
     if spec.dependencies:
         inputs, last = _inputs(tuple(map(state.tasks.__getitem__, dict.fromkeys(spec.dependencies))))
-    task = Task(spec.key, function, spec.args, options, demand, _rank(state, last, options), inputs=inputs)
+    task = Task(spec.key, function, spec.args, demand, _rank(state, last, options), inputs=inputs)
+    if options is not None and options.retries:
+        task.trouble = Trouble(options.retries)
     if demand is not state.anything:
         demand.tasks += 1
     _enter(state, client, task)
@@ -152,7 +154,7 @@ def _create_alike(state: State, client: Client, message: SubmitBlock, function: 
         if inputs is None:
             inputs, last = _inputs(dependencies)
             rank = _rank(state, last, None)
-        _enter(state, client, Task(key, function, args, None, state.anything, rank, inputs=inputs))
+        _enter(state, client, Task(key, function, args, state.anything, rank, inputs=inputs))
 
 
 def _enter(state: State, client: Client, task: Task) -> None:
@@ -184,7 +186,7 @@ def _inputs(dependencies: tuple[Task, ...]) -> tuple[Inputs, int]:
     inputs = Inputs(dependencies)
     for dependency in dependencies:
         if (others := dependency.dependents) is None:
-            dependency.dependents = {inputs: None}
+            dependency.dependents = Dependents(inputs)
         else:
             others[inputs] = None
         if dependency.state < MEMORY and (place := dependency.rank & _ORDER) > last:

@@ -85,8 +85,8 @@ def _check_links(state: State, task: Task) -> None:
         assert absent == 1, f"{task} was sent ahead and waits for {absent}"
         (leader,) = [dependency for dependency in task.dependencies if dependency.state != MEMORY]
         assert leader.place is task.place, f"{task} waits where {leader} is not"
-        assert leader.trouble is None, f"{task} follows the suspect {leader}"
-        assert task.trouble is None, f"the suspect {task} was sent ahead"
+        assert not leader.is_troubled, f"{task} follows the suspect {leader}"
+        assert not task.is_troubled, f"the suspect {task} was sent ahead"
         followers = [other for other in leader.users() if other.state == AHEAD]
         assert followers == [task], f"{leader} is followed by {followers}"
     if task.state in (QUEUED, SUSPECT):

@@ -92,7 +92,7 @@ def _block_finished(state: State, worker: Worker, message: BlockFinished) -> Non
     mean_s = message.duration_s / max(1, len(message.keys))
     function: Function | None = None
     count = 0
-    type_name = message.type_name
+    type_name, odd_type = message.type_name, ""
     told = KeysInMemory(type_name, worker.addresses, [], [], [])
     wanters: tuple[Client, ...] = ()
     for key, run, nbytes, result in zip(message.keys, message.runs, message.nbytes, message.results, strict=True):
@@ -105,10 +105,9 @@ def _block_finished(state: State, worker: Worker, message: BlockFinished) -> Non
                 _learn_duration(function, count, count * mean_s)
             function, count = task.function, 0
             assert function is not None
-            if function.type_name == type_name:
-                type_name = function.type_name  # one string for all of them
-            else:
+            if not function.type_name:
                 function.type_name = type_name
+            odd_type = type_name if function.type_name != type_name else ""
         count += 1
         if task.trouble is not None or state.stealing or task.demand is not anything or task.state != PROCESSING:
             unassign(state, task)
@@ -117,7 +116,7 @@ def _block_finished(state: State, worker: Worker, message: BlockFinished) -> Non
             worker.busy_s -= processing.pop(task)
             task.place = None
             task.run = 0
-        complete(state, task, worker, type_name, nbytes)
+        complete(state, task, worker, nbytes, odd_type)
         if task.wanters:
             if task.wanters is not wanters:
                 _tell(state, wanters, told)
@@ -170,7 +169,7 @@ def _erred(state: State, worker: Worker, message: TaskErred) -> None:
     trouble = trouble_of(task)
     trouble.deaths = ()  # whoever raises has not killed
     if trouble.retries is None:
-        trouble.retries = task.options.retries if task.options is not None else 0
+        trouble.retries = trouble.allowed
     if trouble.retries > 0:
         trouble.retries -= 1
         reconsider(state, task)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from distributed.messages import ErrorInfo, Message, TaskOptions
+from distributed.messages import ErrorInfo, Message
 from distributed.payloads import Payload
 from distributed.scheduler.actions import Answer
 from distributed.scheduler.events import (
@@ -30,6 +30,7 @@ __all__ = [
     "Client",
     "Death",
     "Demand",
+    "Dependents",
     "Function",
     "Inputs",
     "Mission",
@@ -68,12 +69,15 @@ class Death(msgspec.Struct, eq=False):
 class Trouble(msgspec.Struct, eq=False):
     """What only few tasks have.
 
-    ``deaths``: of workers that had the task; ``retries``: left after exceptions, None if none was used;
-    ``error``: why it failed; ``blame``: the key that failed first; ``lost``: who held the data before it was
-    lost; ``missed``: how often in a row its dependencies could not be fetched; ``accused``: how often its
-    last holder was said not to have it.
+    ``allowed``: retries that it was submitted with; ``odd_type``: the type of its result, if its function's first one
+    had another.  The others tell what went wrong: ``deaths``: of workers that had the task; ``retries``: left after
+    exceptions, None if none was used; ``error``: why it failed; ``blame``: the key that failed first; ``lost``: who
+    held the data before it was lost; ``missed``: how often in a row its dependencies could not be fetched; ``accused``:
+    how often its last holder was said not to have it.
     """
 
+    allowed: int = 0
+    odd_type: str = ""
     deaths: tuple[Death, ...] = ()
     retries: int | None = None
     error: ErrorInfo | None = None
@@ -82,18 +86,25 @@ class Trouble(msgspec.Struct, eq=False):
     missed: int = 0
     accused: int = 0
 
+    @property
+    def is_past(self) -> bool:
+        """Whether nothing that went wrong counts now."""
+        return not (self.deaths or self.error or self.lost or self.missed or self.accused or self.retries is not None)
+
 
 class Task(msgspec.Struct, eq=False, gc=False):
     """One task, or scattered data: then ``function`` is None and it cannot be computed again.
 
     ``run``: number of the current run, 0 if none; ``place``: the worker that has it; ``inputs``: its dependencies,
-    None if it has none; ``dependents``: the inputs that it is one of; ``needs``: how many of those are active.
+    None if it has none; ``dependents``: the inputs that it is one of, None if it never was.
+
+    There are millions of these, and each field is 8 bytes: what few tasks have is in ``trouble``, what all tasks of a
+    function have is in that.
     """
 
     key: str
     function: Function | None
     args: Payload
-    options: TaskOptions | None
     demand: Demand
     rank: int
     state: int = RELEASED
@@ -101,10 +112,8 @@ class Task(msgspec.Struct, eq=False, gc=False):
     place: Worker | None = None
     holders: tuple[Worker, ...] = ()
     nbytes: int = 0
-    type_name: str = ""
     inputs: Inputs | None = None
-    dependents: dict[Inputs, None] | None = None
-    needs: int = 0
+    dependents: Dependents | None = None
     wanters: tuple[Client, ...] = ()
     trouble: Trouble | None = None
 
@@ -115,6 +124,32 @@ class Task(msgspec.Struct, eq=False, gc=False):
     def dependencies(self) -> tuple[Task, ...]:
         """The tasks whose results it needs."""
         return self.inputs.tasks if self.inputs is not None else ()
+
+    @property
+    def needs(self) -> int:
+        """How many of its dependents are active."""
+        return self.dependents.active if self.dependents is not None else 0
+
+    @property
+    def odd_type(self) -> str:
+        """The type of its result, if that of its function is another."""
+        return self.trouble.odd_type if self.trouble is not None else ""
+
+    @property
+    def type_name(self) -> str:
+        """The type of its result as far as it is known."""
+        return self.odd_type or (self.function.type_name if self.function is not None else "")
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether something went wrong with it, and counts."""
+        return self.trouble is not None and not self.trouble.is_past
+
+    def begin_anew(self, odd_type: str = "") -> None:
+        """Forget what went wrong; ``odd_type`` is known of its result."""
+        trouble = self.trouble
+        allowed = trouble.allowed if trouble is not None else 0
+        self.trouble = Trouble(allowed, odd_type) if allowed or odd_type else None
 
     def users(self) -> Iterator[Task]:
         """Iterate over the tasks that need its result."""
@@ -146,6 +181,16 @@ class Inputs(msgspec.Struct, eq=False, gc=False):
         """One of several tasks that depended on these is forgotten."""
         assert isinstance(self.users, dict)
         del self.users[user]
+
+
+class Dependents(dict[Inputs, None]):
+    """The inputs that a task is one of; ``active``: how many of these have an active user."""
+
+    __slots__ = ("active",)
+
+    def __init__(self, first: Inputs) -> None:
+        super().__init__({first: None})
+        self.active = 0
 
 
 class Demand:

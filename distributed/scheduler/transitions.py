@@ -160,7 +160,8 @@ def _need(inputs: Inputs, stack: list[Task], broken: dict[Task, None]) -> Task |
     missing = 0
     last: Task | None = None
     for dependency in inputs.tasks:
-        dependency.needs += 1
+        assert dependency.dependents is not None
+        dependency.dependents.active += 1
         if (kind := dependency.state) == MEMORY:
             continue
         missing += 1
@@ -182,14 +183,14 @@ def reconsider(state: State, task: Task) -> None:
         enqueue(state, task)
 
 
-def complete(state: State, task: Task, worker: Worker, type_name: str, nbytes: int) -> None:
+def complete(state: State, task: Task, worker: Worker, nbytes: int, odd_type: str) -> None:
     """The task, not assigned any more, has its result at ``worker``; to tell its wanters is for the caller."""
     if nbytes < 0:
         nbytes = 0
     task.state = MEMORY
-    task.trouble = None
+    if task.trouble is not None or odd_type:
+        task.begin_anew(odd_type)
     task.nbytes = nbytes
-    task.type_name = type_name
     task.holders = worker.only
     worker.data[task] = None
     worker.nbytes += nbytes
@@ -301,8 +302,10 @@ def relax(state: State, task: Task) -> None:
     if inputs.active:
         return
     for dependency in inputs.tasks:
-        dependency.needs -= 1
-        if not (dependency.needs or dependency.wanters):
+        dependents = dependency.dependents
+        assert dependents is not None
+        dependents.active -= 1
+        if not (dependents.active or dependency.wanters):
             state.unneeded.append(dependency)
 
 

@@ -147,7 +147,7 @@ def retry(state: State, client: Client, message: RetryKeys) -> None:
         task = stack.pop()
         if task.state == ERRED and task.function is not None:
             task.state = RELEASED
-            task.trouble = None
+            task.begin_anew()
             again.append(task)
             stack.extend(task.dependencies)
     for task in again:
@@ -178,7 +178,7 @@ def take_data(state: State, client: Client, message: DataScattered) -> None:
             outbox(state, client).append(KeyLost(key, addresses))
             continue
         if task is None:
-            task = state.tasks[key] = Task(key, None, b"", None, state.anything, 0)
+            task = state.tasks[key] = Task(key, None, b"", state.anything, 0)
         if task.state != MEMORY:
             restore(state, task, holders[0], max(0, nbytes))
         for worker in holders:

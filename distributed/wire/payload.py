@@ -203,8 +203,8 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, 
 
 
 def _are_different(names: list[str]) -> bool:
-    """Whether no name is twice among them.  Many calls in a row have the same inputs: their names are looked at once."""
-    global _different  # noqa: PLW0603 - the last answer only; any thread may replace it
+    """Whether no name is twice among them.  Many calls in a row have the same inputs: these are looked at once."""
+    global _different
     if len(names) == 1 or names == _different:
         return True
     if len(set(names)) < len(names):

@@ -47,7 +47,7 @@ class Drop(msgspec.Struct):
 
 
 class Execute(msgspec.Struct):
-    """Give these tasks to the executor; it takes them by priority."""
+    """Give these tasks to the executor; it takes them by rank."""
 
     tasks: list[RunTask]
 

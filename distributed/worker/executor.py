@@ -41,7 +41,7 @@ class Executor:
         self._name = name
         self._lock = threading.Lock()
         self._more = threading.Condition(self._lock)
-        self._heap: list[tuple[tuple[int, int], int, RunTask]] = []
+        self._heap: list[tuple[int, int, RunTask]] = []
         self._numbers = count()
         self._queued: dict[str, RunTask] = {}
         self._outcomes: deque[Outcome] = deque()
@@ -62,14 +62,14 @@ class Executor:
         return len(self._queued)
 
     def push(self, tasks: list[RunTask]) -> None:
-        """Queue tasks; lower ``priority`` runs first, then what came first.
+        """Queue tasks; lower ``rank`` runs first, then what came first.
 
         A task of a key that is queued already takes its place.
         """
         with self._lock:
             for task in tasks:
                 self._queued[task.key] = task
-                heappush(self._heap, (task.priority, next(self._numbers), task))
+                heappush(self._heap, (task.rank, next(self._numbers), task))
             self._summon()
 
     def withdraw(self, tasks: list[RunTask]) -> list[RunTask]:

@@ -30,9 +30,8 @@ class Heartbeats:
         self.period_s = period_s
         self.measure_s = min(_MEASURE_S, period_s)
         # Of many that came at once, not all should speak at once.
-        share = random.uniform(0.5, 1.0)
-        self._due_s = asyncio.get_running_loop().time() + share * period_s
-        self._again(share * self.measure_s)
+        self._due_s = asyncio.get_running_loop().time() + random.uniform(0.5, 1.0) * period_s
+        self._again(random.random() * self.measure_s)
 
     def stop(self) -> None:
         """Measure no more."""

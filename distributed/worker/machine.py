@@ -6,7 +6,7 @@ A task is at one place at a time:
 - ``waiting``: dependencies are missing; they are fetched, or computed here before it (``needed_by``
   says who waits for them);
 - ``resources.blocked``: ready, but a resource that it asks for is in use;
-- ``active``: given to the executor, whose threads take tasks by priority, so we do not know which
+- ``active``: given to the executor, whose threads take tasks by rank, so we do not know which
   have started;
 - ``abandoned``: given to the executor and cancelled since; its end is ignored.
 
@@ -143,16 +143,13 @@ class WorkerMachine:
     def _run_block(self, block: RunBlock, batch: Batch) -> None:
         """Each task is on its own from here on; only the way here was one."""
         numbers = count(block.run)
-        # Mostly they have one place in line, or two.
-        places = {rank: (0, rank) for rank in set(block.ranks)}
-        priorities = map(places.__getitem__, block.ranks)
-        columns = zip(block.keys, numbers, block.args, priorities, strict=False)  # the numbers do not end
+        columns = zip(block.keys, numbers, block.args, block.ranks, strict=False)  # the numbers do not end
         function, needs = block.function, block.dependencies
         if needs:
             told = (needs, block.who_has, block.nbytes)
-            tasks = [RunTask(key, run, function, args, place, *told) for key, run, args, place in columns]
+            tasks = [RunTask(key, run, function, args, rank, *told) for key, run, args, rank in columns]
         else:
-            tasks = [RunTask(key, run, function, args, place) for key, run, args, place in columns]
+            tasks = [RunTask(key, run, function, args, rank) for key, run, args, rank in columns]
         fresh = dict(zip(block.keys, tasks, strict=True))
         known = (self.active, self.waiting, self.resources.blocked, needs)
         if self.closing or len(fresh) < len(tasks) or not all(fresh.keys().isdisjoint(keys) for keys in known):

@@ -38,12 +38,12 @@ class Resources:
 
     def release(self, task: RunTask) -> list[RunTask]:
         """Give back what ``task`` held; return the blocked tasks that have theirs now, by
-        priority.
+        rank.
         """
         for name, amount in self._wanted(task).items():
             self._free[name] = min(self._totals[name], self._free[name] + amount)
         blocked, self.blocked = self.blocked, {}
-        ordered = sorted(blocked.values(), key=lambda task: (task.priority, task.run))
+        ordered = sorted(blocked.values(), key=lambda task: (task.rank, task.run))
         return [task for task in ordered if self.take(task)]
 
     def free(self) -> dict[str, float]:

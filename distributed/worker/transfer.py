@@ -101,9 +101,7 @@ class DataServer:
     where each is put when it is first asked for, if it was not put there early.
     """
 
-    def __init__(
-        self, store: Store, exchange: Exchange | None = None, early: EarlySharing | None = None
-    ) -> None:
+    def __init__(self, store: Store, exchange: Exchange | None = None, early: EarlySharing | None = None) -> None:
         self._store = store
         self._exchange = exchange
         self._early = early

@@ -83,7 +83,7 @@ class StubScheduler(Daemon):
         """Send one task; keys in its arguments are its dependencies."""
         name = f"f{next(self._functions)}"
         payload, needs = dumps_call(args, {})
-        task = RunTask(key, next(self._runs), name, payload, (0, 0), needs, who_has or {}, **options)
+        task = RunTask(key, next(self._runs), name, payload, 0, needs, who_has or {}, **options)
         self.tell(worker, AddFunction(name, dumps(function)), task)
         return task
 

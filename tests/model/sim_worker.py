@@ -180,7 +180,7 @@ class SimWorker:
             self.says.append(FetchFailed({key: holders}))
 
     def _start(self) -> None:
-        key = min(self._startable(), key=lambda key: (self.waiting[key].priority, self.rng.random()))
+        key = min(self._startable(), key=lambda key: (self.waiting[key].rank, self.rng.random()))
         task = self.waiting[key]
         missing = {}
         for needed in task.dependencies:

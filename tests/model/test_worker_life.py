@@ -174,10 +174,10 @@ class World:
         others = [k for k in KEYS if k < key]  # dependencies go down: no cycles
         needs = self.random.sample(others, min(len(others), self.random.choice([0, 0, 1, 3])))
         resources = {"GPU": self.random.choice([1.0, 5.0])} if self.random.random() < 0.2 else None
-        priority = (self.random.randrange(3), self.runs)
+        rank = (self.random.randrange(3) << 40) + self.runs
         # Those that are to be fetched; the others ought to be here, or to be computed here.
         who_has = {k: self._holders() for k in needs if self.random.random() < 0.7}
-        return RunTask(key, self.runs, "f", b"", priority, needs, who_has, {}, resources)
+        return RunTask(key, self.runs, "f", b"", rank, needs, who_has, {}, resources)
 
     def _holders(self):
         return self.random.sample([ME, *PEERS], self.random.choice([0, 1, 1, 3]))
@@ -201,7 +201,7 @@ class World:
 
     def _thread_starts(self):
         if self.queued and not self.paused:
-            first = min(self.queued, key=lambda task: task.priority)
+            first = min(self.queued, key=lambda task: task.rank)
             self.queued = [task for task in self.queued if task is not first]
             self.running.append(first)
 

@@ -3,6 +3,7 @@ import functools
 import pytest
 
 from distributed.client.executor import ClientExecutor
+from distributed.client.table import KeyState, Remote
 
 
 class StubFuture:
@@ -12,6 +13,7 @@ class StubFuture:
         self.value = value
         self.cancelled_by = 0
         self.callbacks = []
+        self._state = KeyState("k")
 
     def add_done_callback(self, callback):
         self.callbacks.append(callback)
@@ -36,6 +38,7 @@ class StubClient:
         self.calls = []
         self.futures = []
         self.cancelled = []
+        self.gathered = []
 
     def submit(self, function, *args, **options):
         self.calls.append((function, args, options))
@@ -49,8 +52,26 @@ class StubClient:
             return [StubFuture(value) for value in values]
         return [StubFuture(values[start : start + batch_size]) for start in range(0, len(values), batch_size)]
 
+    def gather(self, futures, timeout=None):
+        self.gathered.append(len(futures))
+        return [future.result(timeout) for future in futures]
+
     def cancel(self, futures):
         self.cancelled += futures
+
+
+class FinishedClient(StubClient):
+    """Its results are at workers at once, each of so many bytes."""
+
+    def __init__(self, nbytes):
+        super().__init__()
+        self.nbytes = nbytes
+
+    def map(self, function, *iterables, **options):
+        futures = super().map(function, *iterables, **options)
+        for future in futures:
+            future._state.end("finished", Remote(["a:1"], self.nbytes))
+        return futures
 
 
 @pytest.fixture
@@ -98,6 +119,22 @@ def test_map_sends_chunks_and_yields_single_results(client):
 
 def test_map_of_nothing_is_nothing(client):
     assert list(ClientExecutor(client).map(int)) == []
+
+
+@pytest.mark.parametrize(("nbytes", "gathered"), [(5_000, [64, 36]), (3_000_000, [2] * 50), (10_000_000, [])])
+def test_results_that_are_there_come_several_at_a_time_but_not_too_much(nbytes, gathered):
+    client = FinishedClient(nbytes)
+    assert list(ClientExecutor(client).map(int, map(str, range(100)))) == list(range(100))
+    assert client.gathered == gathered
+
+
+def test_results_before_a_failure_are_yielded_before_it_is_raised():
+    client = FinishedClient(100)
+    results = ClientExecutor(client).map(lambda i: OSError("no") if i == 2 else i, range(5))
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(OSError, match="no"):
+        next(results)
+    assert len(client.cancelled) == 3
 
 
 def test_a_map_that_is_given_up_cancels_the_rest(client):

@@ -44,6 +44,12 @@ def test_a_chain_goes_to_its_worker_as_a_whole_and_in_order() -> None:
     assert not any(run.who_has for run in runs)
 
 
+def test_a_chain_of_tasks_with_retries_and_a_priority_goes_ahead_too() -> None:
+    desk = Desk("a:1", "b:1")
+    keys = line(desk, retries=2, priority=3)
+    assert kinds(desk, keys) == ["processing", "ahead", "ahead", "ahead"]
+
+
 def test_links_that_come_later_follow_those_that_are_there() -> None:
     desk = Desk("a:1", "b:1")
     desk.submit("t0")

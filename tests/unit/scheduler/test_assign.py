@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from distributed.messages import AddFunction, RunTask
+from distributed.scheduler.state import RANK_BITS
 from tests.unit.scheduler.desk import Desk, spec
 
 
@@ -10,9 +11,9 @@ def test_the_function_comes_before_its_first_task_and_once() -> None:
     messages = desk.heard("a:1")
     assert messages == [
         AddFunction("f", b"code of f"),
-        RunTask("x", 1, "f", b"args", (0, 1)),
+        RunTask("x", 1, "f", b"args", 2),
         AddFunction("g", b"code of g"),
-        RunTask("y", 2, "g", b"args", (0, 2)),
+        RunTask("y", 2, "g", b"args", 4),
     ]
     desk.finish("x", "y")
     desk.submit("z")
@@ -25,7 +26,7 @@ def test_a_message_carries_resources_and_priority() -> None:
     desk.submit(spec("x", priority=3, resources={"GPU": 1.0}))
     [run] = desk.heard("a:1", RunTask)
     assert run.resources == {"GPU": 1.0}
-    assert run.priority == (-3, 1)
+    assert run.rank == 2 - (3 << RANK_BITS)
 
 
 def test_workers_are_on_the_lists_their_load_earns() -> None:

@@ -30,7 +30,7 @@ BREAKS: dict[str, Callable[[Desk], object]] = {
     "a count of active tasks": lambda d: setattr(d.task("w").inputs, "active", 0),
     "inputs of nobody": lambda d: setattr(d.task("w").inputs, "users", ()),
     "a dependency without its dependents": lambda d: d.task("p").dependents.clear(),  # type: ignore[union-attr]
-    "a count of needs": lambda d: setattr(d.task("p"), "needs", 0),
+    "a count of needs": lambda d: setattr(d.task("p").dependents, "active", 0),
     "a place without processing": lambda d: setattr(d.task("q"), "place", d.worker("a:1")),
     "processing without a place": lambda d: setattr(d.task("q"), "state", PROCESSING),
     "memory without holders": lambda d: setattr(d.task("q"), "state", MEMORY),

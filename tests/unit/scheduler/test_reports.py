@@ -14,11 +14,13 @@ from distributed.messages import (
     KeyLost,
     KeyPending,
     ReleaseKeys,
+    RetryKeys,
     RunTask,
     TaskErred,
     TaskFinished,
     TaskMissingData,
     TaskReturned,
+    WantKeys,
 )
 from distributed.scheduler.reports import MISSED_LIMIT
 from tests.unit.scheduler.desk import Desk, spec
@@ -54,6 +56,37 @@ def test_retries_are_used_up_one_by_one() -> None:
         assert desk.kind("x") == "processing"
     desk.err("x")
     assert desk.kind("x") == "erred"
+
+
+def test_retries_are_all_there_again_when_a_result_has_to_be_computed_again() -> None:
+    desk = Desk("a:1")
+    desk.submit(spec("x", retries=1))
+    desk.err("x")
+    desk.finish("x")
+    desk.report("a:1", DataDropped(["x"]))
+    desk.err("x")
+    assert desk.kind("x") == "processing"
+    desk.err("x")
+    assert desk.kind("x") == "erred"
+    desk.client(RetryKeys(["x"]))
+    desk.err("x")
+    assert desk.kind("x") == "processing"
+
+
+def test_results_of_one_function_keep_their_own_types() -> None:
+    desk = Desk("a:1", clients="cd")
+    kinds = {"x": "int", "y": "NoneType", "z": "int", "u": "str"}
+    desk.submit(*kinds)
+    for key, kind in kinds.items():
+        desk.report("a:1", TaskFinished(key, desk.task(key).run, 8, 0.5, kind, b"7"))
+    told = {message.key: message.type_name for message in desk.heard("c", KeyInMemory)}
+    desk.client(WantKeys(list(kinds)), name="d")
+    told_later = {message.key: message.type_name for message in desk.heard("d", KeyInMemory)}
+    assert told == told_later == kinds
+    desk.report("a:1", DataDropped(["y"]))
+    desk.report("a:1", TaskFinished("y", desk.task("y").run, 8, 0.5, "int", b"7"))
+    assert desk.task("y").type_name == "int"
+    assert desk.task("y").trouble is None
 
 
 @pytest.mark.parametrize("kind", [TaskFinished, TaskErred, TaskReturned, TaskMissingData])

@@ -56,7 +56,7 @@ def test_who_left_is_not_eligible() -> None:
 
 
 def test_records_say_what_they_are() -> None:
-    task = Task("x", None, b"", None, State().anything, 1)
+    task = Task("x", None, b"", State().anything, 1)
     assert repr(task) == "<Task x: released>"
     assert repr(worker()) == "<Worker 10.0.0.1:40>"
     assert repr(Client("me")) == "<Client me>"

@@ -11,8 +11,8 @@ from distributed.worker.executor import Executor
 from tests.aio import until_sync
 
 
-def task(key, priority=(0, 0), run=1):
-    return RunTask(key, run, "f", b"", priority)
+def task(key, rank=0, run=1):
+    return RunTask(key, run, "f", b"", rank)
 
 
 class Bench:
@@ -52,9 +52,9 @@ def start_one(bench):
     until_sync(lambda: bench.started == ["first"])
 
 
-def test_tasks_run_by_priority_then_in_order(bench):
+def test_tasks_run_by_rank_then_in_order(bench):
     start_one(bench)
-    bench.executor.push([task("c", (2, 1)), task("a", (1, 5)), task("b", (1, 9)), task("d", (2, 1))])
+    bench.executor.push([task("c", 21), task("a", 15), task("b", 19), task("d", 21)])
     assert bench.executor.queued == 4
     bench.gate.set()
     until_sync(lambda: len(bench.ended()) == 5)

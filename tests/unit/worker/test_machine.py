@@ -34,9 +34,9 @@ from distributed.worker.machine import WorkerMachine
 HERE, THERE, YONDER = "10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"
 
 
-def task(key, run=1, needs=None, priority=(0, 0), resources=None, nbytes=None):
+def task(key, run=1, needs=None, rank=0, resources=None, nbytes=None):
     who_has = {key: holders for key, holders in (needs or {}).items() if holders}
-    return RunTask(key, run, "f", b"", priority, list(needs or {}), who_has, nbytes or {}, resources)
+    return RunTask(key, run, "f", b"", rank, list(needs or {}), who_has, nbytes or {}, resources)
 
 
 def done(task, nbytes=8):
@@ -95,7 +95,7 @@ def block(*keys, run=1):
 
 def test_a_block_becomes_tasks_of_their_own(worker):
     [execute] = worker.told(block("a", "b", run=5))
-    assert [(t.key, t.run, t.priority) for t in execute.tasks] == [("a", 5, (0, 0)), ("b", 6, (0, 1))]
+    assert [(t.key, t.run, t.rank) for t in execute.tasks] == [("a", 5, 0), ("b", 6, 1)]
     assert [type(a) for a in worker.told(StealTask("b", 6))] == [actions.Withdraw]
 
 
@@ -335,12 +335,12 @@ def test_data_deleted_by_others_is_reported(worker):
     assert sent(found) == [DataDropped(["a"])]
 
 
-def test_tasks_share_resources_by_priority(worker):
+def test_tasks_share_resources_by_rank(worker):
     worker = Driver(resources={"GPU": 1})
     first, low, high = (
         task("first", resources={"GPU": 1}),
-        task("low", priority=(9, 0), resources={"GPU": 1}),
-        task("high", priority=(1, 0), resources={"GPU": 1}),
+        task("low", rank=9, resources={"GPU": 1}),
+        task("high", rank=1, resources={"GPU": 1}),
     )
     assert executes(worker.told(first, low, high)) == ["first"]
     assert executes(worker.executed(done(first))) == ["high"]

@@ -6,8 +6,8 @@ from distributed.messages import RunTask
 from distributed.worker.resources import Resources
 
 
-def task(key, amounts, priority=(0, 0)):
-    return RunTask(key, 1, "f", b"", priority, resources=amounts)
+def task(key, amounts, rank=0):
+    return RunTask(key, 1, "f", b"", rank, resources=amounts)
 
 
 def test_a_task_that_does_not_fit_is_blocked_until_it_does():
@@ -20,11 +20,11 @@ def test_a_task_that_does_not_fit_is_blocked_until_it_does():
     assert resources.free() == {"GPU": 1, "mem": 5}
 
 
-def test_blocked_tasks_come_by_priority():
+def test_blocked_tasks_come_by_rank():
     resources = Resources({"GPU": 1})
     first = task("a", {"GPU": 1})
     resources.take(first)
-    late, early = task("late", {"GPU": 0.5}, (2, 0)), task("early", {"GPU": 0.5}, (1, 0))
+    late, early = task("late", {"GPU": 0.5}, 2), task("early", {"GPU": 0.5}, 1)
     resources.take(late)
     resources.take(early)
     assert [t.key for t in resources.release(first)] == ["early", "late"]

@@ -35,7 +35,7 @@ class Bench:
         payload, needs = dumps_call(args, kwargs)
         self.runner.learn({"f": dumps(function)})
         self.runner.forget_loaded()
-        self.task = RunTask(key, 7, "f", payload, (0, 0), list(needs))
+        self.task = RunTask(key, 7, "f", payload, 0, list(needs))
         task, message, value = self.runner(self.task)
         assert task is self.task
         assert (message.key, message.run) == (key, 7)
