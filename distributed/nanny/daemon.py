@@ -52,9 +52,8 @@ THREAD_VARIABLES: Final = (
 them.
 """
 
-_RELAXED_S: Final = 1.0
-_ALERT_S: Final = 0.25
-_ALERT_FRACTION: Final = 0.5
+_PAUSES: Final = ((0.5, 0.25), (0.25, 1.0), (0.0, 2.0))
+"""From so much of its memory limit on, a worker is looked at every so many seconds."""
 _REPORT_S: Final = 5.0
 _LAST_REPORTS_S: Final = 1.0
 
@@ -258,7 +257,7 @@ class Nanny(Daemon):
             if used > limit * self.machine.policy.memory_fraction:  # what it only shares is no reason to kill it
                 used = charged_bytes(used, self.process.pid)
             self.handle(events.MemoryMeasured(used))
-        pause_s = _ALERT_S if used > limit * _ALERT_FRACTION else _RELAXED_S
+        pause_s = next(pause_s for fraction, pause_s in _PAUSES if used >= limit * fraction)
         # Like the other nannies of this loop, so that they wake it once.
         in_s = on_the_second(pause_s, time.time())
         self._check = asyncio.get_running_loop().call_later(in_s, self._watch_memory)

@@ -41,7 +41,8 @@ __all__ = ["EXIT_BUG", "Reporter", "Work", "serve"]
 EXIT_BUG: Final = 70
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
-_ORPHAN_POLL_S: Final = 2.0
+_ORPHAN_POLL_S: Final = 10.0
+"""Between looks whether the parent is there; its end closes the socket of the orders, if nobody else has that open."""
 _CHUNK: Final = 65536
 # POSIX writes up to PIPE_BUF bytes in one piece, whoever else writes into the pipe.
 _LONGEST_LINE: Final = min(select.PIPE_BUF, 2000)

@@ -8,6 +8,8 @@ a backlog gets some of it (``stealing.py``).
 
 from __future__ import annotations
 
+from itertools import islice
+
 from distributed.scheduler.ahead import send_followers
 from distributed.scheduler.assign import assign, assign_all, book, update_room
 from distributed.scheduler.placement import choose, has_room
@@ -20,6 +22,8 @@ __all__ = ["dispatch"]
 
 _ALL = 1 << 40
 """As many as there is room for."""
+_THIEVES = 8
+"""So many idle workers are helped because of one that has been rich for a while."""
 
 
 def dispatch(state: State) -> None:
@@ -50,9 +54,13 @@ def dispatch(state: State) -> None:
 
 
 def _relieve(state: State) -> None:
+    # These have been so for a while, whatever the known durations say.
     for worker in state.restless:
         if worker in state.idle:
             rob(state, worker, insist=True)
+        elif worker in state.rich:
+            for thief in list(islice(reversed(state.idle), _THIEVES)):
+                rob(state, thief, insist=True)
     for worker in list(state.changed):
         if worker in state.idle:
             rob(state, worker)

@@ -269,7 +269,7 @@ def _heartbeat(state: State, worker: Worker, message: Heartbeat) -> None:
     worker.memory = message.memory
     worker.paused = message.paused
     state.changed[worker] = None
-    if not message.paused and len(worker.processing) < worker.nthreads:
+    if not message.paused and (len(worker.processing) < worker.nthreads or worker in state.rich):
         state.restless.append(worker)
 
 

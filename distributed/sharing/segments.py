@@ -29,10 +29,10 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from distributed.errors import SharedMemoryError
-from distributed.payloads import SharedBuffer
+from distributed.payloads import Buffer, Payload, SharedBuffer
 from distributed.sharing.memory import address_of, libc
 
-__all__ = ["Segment", "fill", "has_room", "live", "locate", "make_room", "open_segment", "populate_all"]
+__all__ = ["Segment", "fill", "has_room", "in_segments", "live", "locate", "make_room", "open_segment", "populate_all"]
 
 ALIGNMENT: Final = 64
 TOKEN_BYTES: Final = 16
@@ -149,6 +149,14 @@ def locate(view: memoryview) -> tuple[Segment, int] | None:
         if segment.start <= start and end <= segment.start + len(segment) - TOKEN_BYTES:
             return segment, start - segment.start
     return None
+
+
+def in_segments(payload: Payload) -> bool:
+    """Whether buffers of a payload lie in segments that others can map."""
+    if isinstance(payload, bytes):
+        return False
+    segments = (getattr(part.data, "obj", None) for part in payload if isinstance(part, Buffer))
+    return any(isinstance(segment, Segment) and not segment.is_private for segment in segments)
 
 
 # -- making -------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ class Worker(Operations):
         )
         self._membership: Membership | None = None
         self._registered = asyncio.Event()
-        self._heartbeats = Heartbeats(self._measure)
+        self._heartbeats = Heartbeats(self._measure, self._is_quiet)
         self._perform = self._performers()
 
     # -- life ------------------------------------------------------------------
@@ -290,6 +290,10 @@ class Worker(Operations):
         except Exception as error:  # noqa: BLE001 - a callback of the loop: nobody above would end us
             self.report_bug(error, "handling the ends of tasks")
 
+    def _is_quiet(self) -> bool:
+        machine = self.machine
+        return not (machine.active or machine.waiting or machine.paused)
+
     def _measure(self, due: bool) -> None:
         if self.memory_limit and live():
             self.own(self._measure_shared(due), name="measure memory")
@@ -323,6 +327,7 @@ class Worker(Operations):
 
     def _keep(self, action: actions.Keep) -> None:
         self.data.put(action.values, action.sizes)
+        self._heartbeats.stir()
 
     def _drop(self, action: actions.Drop) -> None:
         self.data.drop(action.keys)
@@ -330,6 +335,7 @@ class Worker(Operations):
 
     def _execute(self, action: actions.Execute) -> None:
         self.executor.push(action.tasks)
+        self._heartbeats.stir()
 
     def _withdraw(self, action: actions.Withdraw) -> None:
         if taken := self.executor.withdraw(action.tasks):
@@ -343,6 +349,7 @@ class Worker(Operations):
 
     def _pause(self, action: actions.Pause) -> None:
         self.executor.pause()
+        self._heartbeats.stir()  # until there is memory again
         logger.warning(
             "%s of memory are in use, close to the limit of %s: starting no task until it is less",
             format_memory(action.memory),

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from distributed.sharing.exchange import THRESHOLD, Exchange
-from distributed.wire.payload import dumps, loads
-from distributed.worker.store import Pickled
+from distributed.wire.payload import dumps
+from distributed.worker.store import PICKLED, Placed
 
 __all__ = ["QUICK", "EarlySharing", "is_plain"]
 
@@ -24,7 +24,7 @@ _MOST_REMEMBERED: Final = 10_000
 def is_plain(value: Any, depth: int = 2) -> bool:
     """Whether a value is the same after a journey: arrays, and plain containers of a few of them."""
     kind = type(value)
-    if kind in QUICK or kind is Pickled or (kind.__name__, kind.__module__) == ("ndarray", "numpy"):
+    if kind in QUICK or kind in PICKLED or (kind.__name__, kind.__module__) == ("ndarray", "numpy"):
         return True
     if not depth or kind not in (list, tuple, dict) or len(value) > _FEW:
         return False
@@ -43,7 +43,10 @@ class EarlySharing:
         self._travelling: set[str] = set()
 
     def place(self, key: str, function: str, value: Any, nbytes: int) -> Any:
-        """Return the result of the task ``key``, in shared memory if it is thought to travel.  Never raises."""
+        """Return the result of the task ``key`` as it is to be kept: in shared memory if it is thought to travel.
+
+        Never raises.
+        """
         if nbytes < THRESHOLD or not self._exchange.place:
             return value
         self._remember(key, function)
@@ -53,7 +56,7 @@ class EarlySharing:
             return value
         try:
             shared = self._exchange.share(dumps(value))
-            return value if shared is None else loads(shared.kept)
+            return value if shared is None else Placed(shared.kept)
         except Exception:  # noqa: BLE001 - an array of the user's objects: who asks for it will be told
             return value
 

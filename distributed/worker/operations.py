@@ -20,8 +20,8 @@ from distributed.worker.files import LocalDirectory
 from distributed.worker.machine import WorkerMachine
 from distributed.worker.memory import resident_bytes
 from distributed.worker.running import TaskRunner, call
-from distributed.worker.store import Pickled, Store
-from distributed.worker.transfer import DataServer
+from distributed.worker.store import Store
+from distributed.worker.transfer import DataServer, arrived
 
 __all__ = ["Operations"]
 
@@ -104,7 +104,7 @@ class Operations(Daemon):
                 raise TypeError(f"the data of {key} is {type(payload).__name__}, not a payload")
         data = {key: self.exchange.adopt(payload) for key, payload in data.items()}
         sizes = {key: payload_nbytes(payload) for key, payload in data.items()}
-        self.handle(events.DataReceived(sizes, {key: Pickled(payload) for key, payload in data.items()}))
+        self.handle(events.DataReceived(sizes, {key: arrived(payload) for key, payload in data.items()}))
         return {"status": "OK", "nbytes": sizes}
 
     @operation

@@ -26,7 +26,7 @@ from distributed.wire.payload import dumps, loads, loads_call, payload_nbytes, s
 from distributed.worker.context import here
 from distributed.worker.early import EarlySharing
 from distributed.worker.events import Outcome
-from distributed.worker.store import Pickled, Store
+from distributed.worker.store import PICKLED, Store
 
 __all__ = ["LARGEST_INLINE", "TaskRunner", "call", "safe_sizeof", "unpicklable"]
 
@@ -137,14 +137,14 @@ class TaskRunner:
             values = list(map(held.__getitem__, keys))
         except KeyError as error:
             raise _MissingDependencyError(*error.args) from error
-        if Pickled not in set(map(type, values)):
+        if PICKLED.isdisjoint(map(type, values)):
             return dict(zip(keys, values, strict=True))
         data: dict[str, Any] = {}
         for key in keys:
             value = held.get(key, _ABSENT)
             if value is _ABSENT:
                 raise _MissingDependencyError(key)
-            data[key] = self._unpickled(key) if type(value) is Pickled else value
+            data[key] = self._unpickled(key) if type(value) in PICKLED else value
         return data
 
     def _unpickled(self, key: str) -> Any:

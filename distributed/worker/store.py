@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from distributed.payloads import Payload
 from distributed.wire.payload import loads
 
-__all__ = ["Pickled", "Store"]
+__all__ = ["PICKLED", "Pickled", "Placed", "Store"]
+
+_NOT_LOADED: Final = object()
 
 
 class Pickled:
@@ -23,6 +25,30 @@ class Pickled:
 
     def __init__(self, payload: Payload) -> None:
         self.payload = payload
+
+
+class Placed(Pickled):
+    """The same, in shared memory, where the value has its arrays too: so the payload is kept beside it, and is what
+    others get.
+
+    Pickled anew, the arrays would be read-only for all, as they are here.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, payload: Payload) -> None:
+        super().__init__(payload)
+        self._value: Any = _NOT_LOADED
+
+    def load(self) -> Any:
+        """Return the value.  Raises whatever its unpickling raises."""
+        if self._value is _NOT_LOADED:
+            self._value = loads(self.payload)
+        return self._value
+
+
+PICKLED: Final = frozenset({Pickled, Placed})
+"""What stands in the store for a value."""
 
 
 class Store(Mapping[str, Any]):
@@ -78,7 +104,7 @@ class Store(Mapping[str, Any]):
         if self.held.get(key) is not value:
             return  # dropped or replaced meanwhile
         if move:
-            self.held[key] = Pickled(kept)
+            self.held[key] = Placed(kept)
             self.exports.pop(key, None)
         else:
             self.exports[key] = (value, kept)
@@ -88,6 +114,8 @@ class Store(Mapping[str, Any]):
         unpickling raises.
         """
         value = self.held[key]
+        if type(value) is Placed:
+            return value.load()
         if type(value) is Pickled:
             pickled, value = value, loads(value.payload)
             # Unless it was dropped or replaced while the user's code ran.

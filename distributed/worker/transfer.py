@@ -12,14 +12,15 @@ from distributed.payloads import Payload
 from distributed.pool import ConnectionPool
 from distributed.sharing.exchange import THRESHOLD, Exchange, Shared
 from distributed.sharing.requests import request_data
+from distributed.sharing.segments import in_segments
 from distributed.wire.payload import dumps, payload_nbytes
 from distributed.worker.background import in_thread
 from distributed.worker.early import QUICK, EarlySharing, is_plain
 from distributed.worker.events import Fetched, PeerFailed
 from distributed.worker.running import unpicklable
-from distributed.worker.store import Pickled, Store
+from distributed.worker.store import PICKLED, Pickled, Placed, Store
 
-__all__ = ["SERVED_AT_ONCE", "DataServer", "fetch", "raise_unpicklable"]
+__all__ = ["SERVED_AT_ONCE", "DataServer", "arrived", "fetch", "raise_unpicklable"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,12 @@ async def fetch(
 
 def _fetched(address: str, payloads: dict[str, Payload]) -> Fetched:
     sizes = {key: payload_nbytes(payload) for key, payload in payloads.items()}
-    return Fetched(address, sizes, {key: Pickled(payload) for key, payload in payloads.items()})
+    return Fetched(address, sizes, {key: arrived(payload) for key, payload in payloads.items()})
+
+
+def arrived(payload: Payload) -> Pickled:
+    """Return what stands for the value of a payload that came from elsewhere."""
+    return Placed(payload) if in_segments(payload) else Pickled(payload)
 
 
 def raise_unpicklable(message: str, key: str, type_name: str) -> NoReturn:
@@ -82,7 +88,7 @@ class _Raises:
 
 
 def _pickled(key: str, value: Any) -> Payload:
-    if type(value) is Pickled:
+    if isinstance(value, Pickled):
         return value.payload
     try:
         return dumps(value)
@@ -119,7 +125,7 @@ class DataServer:
         return {**shared, **await self._pickled(wanted)}
 
     async def _pickled(self, wanted: dict[str, Any]) -> dict[str, Payload]:
-        if all(type(value) in QUICK or type(value) is Pickled for value in wanted.values()):
+        if all(type(value) in QUICK or type(value) in PICKLED for value in wanted.values()):
             return _pickle_all(wanted)
         async with self._slots:
             return await in_thread(_pickle_all, wanted)

@@ -71,6 +71,21 @@ def test_an_idle_worker_insists_after_a_while() -> None:
     assert len(desk.heard("a:1", StealTask)) == 5
 
 
+def test_a_rich_worker_that_lives_lets_the_idle_ones_insist() -> None:
+    """They need not ask: who has nothing to do sends heartbeats seldom."""
+    desk = Desk("a:1")
+    desk.submit("warm")
+    desk.finish("warm", duration_s=1e-5)
+    desk.submit(*[f"x{i}" for i in range(10)])
+    desk.join("b:1")
+    desk.join("c:1")
+    desk.heard("a:1")
+    desk.report("a:1", Heartbeat(1, 0))
+    assert len(desk.heard("a:1", StealTask)) == 7  # 5 of 9 for one, 2 of 4 for the other
+    desk.report("a:1", Heartbeat(1, 0, paused=True))
+    assert not desk.heard("a:1", StealTask)
+
+
 def test_a_task_that_turns_out_long_frees_those_behind_it() -> None:
     desk = Desk("a:1", "b:1")
     desk.submit("warm")

@@ -11,6 +11,7 @@ from distributed.sharing.exchange import Exchange
 from distributed.sharing.segments import locate
 from distributed.worker import early as early_module
 from distributed.worker.early import EarlySharing
+from distributed.worker.store import Placed
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shared memory is for Linux")
 
@@ -22,6 +23,7 @@ def array():
 
 
 def in_segment(value):
+    value = value.load() if isinstance(value, Placed) else value
     return locate(memoryview(value).cast("B")) is not None
 
 
@@ -40,7 +42,7 @@ def test_the_first_result_stays_where_it_is():
 
 
 def test_the_next_one_of_a_function_whose_results_travel_is_shared(early):
-    placed = early.place("k", "f", array(), NBYTES)
+    placed = early.place("k", "f", array(), NBYTES).load()
     assert in_segment(placed)
     assert np.array_equal(placed, array())
     assert not placed.flags.writeable
@@ -48,7 +50,7 @@ def test_the_next_one_of_a_function_whose_results_travel_is_shared(early):
 
 
 def test_containers_of_arrays_are_shared_too(early):
-    placed = early.place("k", "f", {"a": array(), "b": [1, array()]}, 2 * NBYTES)
+    placed = early.place("k", "f", {"a": array(), "b": [1, array()]}, 2 * NBYTES).load()
     assert in_segment(placed["a"])
     assert in_segment(placed["b"][1])
     assert placed["b"][0] == 1

@@ -14,7 +14,7 @@ from distributed.wire.failure import load_error
 from distributed.wire.payload import dumps, dumps_call, loads
 from distributed.worker.context import get_task_key, get_worker
 from distributed.worker.running import LARGEST_INLINE, TaskRunner, safe_sizeof
-from distributed.worker.store import Pickled, Store
+from distributed.worker.store import Pickled, Placed, Store
 
 ADDRESS = "10.0.0.1:1"
 
@@ -89,6 +89,13 @@ def test_arguments_are_the_data_they_name_at_any_depth(bench):
     bench.store.put({"x": 20, "y": Pickled(dumps(22))}, {"x": 1, "y": 1})
     _, value = bench.run(lambda d, *, n: d["x"][0] + n, {"x": [Key("x")]}, n=Key("y"))
     assert value == 42
+
+
+def test_an_argument_in_shared_memory_is_unpickled_once_for_all_tasks(bench):
+    bench.store.put({"x": Placed(dumps([20]))}, {"x": 1})
+    first, second = bench.run(lambda x: x, Key("x"))[1], bench.run(lambda x: x, Key("x"))[1]
+    assert first == [20]
+    assert first is second
 
 
 def test_a_dependency_that_has_left_is_reported_missing(bench):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from distributed.wire.payload import dumps
-from distributed.worker.store import Pickled, Store
+from distributed.worker.store import Pickled, Placed, Store
 
 
 def test_values_are_kept_counted_and_dropped():
@@ -29,6 +29,15 @@ def test_a_copy_is_unpickled_when_first_needed_and_only_once():
     assert value == [1, 2]
     assert store["a"] is value
     assert store.held["a"] is value
+
+
+def test_what_lies_in_shared_memory_is_unpickled_once_and_its_payload_kept():
+    store, payload = Store(), dumps([1, 2])
+    store.put({"a": Placed(payload)}, {"a": 9})
+    value = store["a"]
+    assert value == [1, 2]
+    assert store["a"] is value
+    assert store.held["a"].payload is payload
 
 
 STORE = Store()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
 
 import numpy as np
@@ -13,8 +14,8 @@ from distributed.payloads import Buffer, SharedBuffer
 from distributed.sharing.exchange import Exchange
 from distributed.wire.payload import dumps, loads
 from distributed.worker.events import Fetched, PeerFailed
-from distributed.worker.store import Pickled, Store
-from distributed.worker.transfer import DataServer, fetch
+from distributed.worker.store import Pickled, Placed, Store
+from distributed.worker.transfer import DataServer, arrived, fetch
 from tests.aio import run_async
 
 PEER = "10.0.0.2:1"
@@ -201,6 +202,20 @@ def test_a_copy_that_came_by_network_is_shared_on():
     exchange, answers = asked_for(store)
     assert np.array_equal(loads(exchange.adopt(answers[0]["x"])), ARRAY)
     assert np.shares_memory(store.load("x"), loads(exchange.adopt(answers[0]["x"])))
+
+
+def test_what_lies_in_segments_is_handed_on_as_it_came():
+    """Pickled anew it would be read-only for those who get bytes, too."""
+    origin = holding(ARRAY)
+    _, (answer,) = asked_for(origin)
+    came = arrived(Exchange("read-only").adopt(answer["x"]))
+    assert isinstance(came, Placed)
+    store = holding(came)
+    assert not store.load("x").flags.writeable
+    payload = run_async(DataServer(store).get(["x"]))["x"]
+    assert payload is came.payload
+    bytes_of_its_own = [bytearray(part.data) for part in payload[1:]]
+    assert pickle.loads(payload[0], buffers=bytes_of_its_own).flags.writeable
 
 
 def test_what_cannot_be_pickled_is_told_to_a_reader_here_too():
