@@ -110,6 +110,10 @@ class Daemon(TCPServer):
         """``"ip:port"`` where peers reach this daemon.  Raises OSError before ``start``."""
         return join_address(self.host or own_address(), self.port)
 
+    def find_host(self) -> str:
+        """Return the address to tell others where none was given: for those who know nobody, this host's best one."""
+        return own_address()
+
     def bind(self, port: int = 0) -> None:  # type: ignore[override]
         """Listen on ``port`` (0: any free one); connections wait until ``start``.
 
@@ -118,7 +122,7 @@ class Daemon(TCPServer):
         if not 0 <= port < 65536:
             raise ConfigError(f"{port} is not a port: use 0 to 65535", key="port", value=port)
         if self.host is None:
-            host = own_address()
+            host = self.find_host()
             where = "::" if ":" in host else "0.0.0.0"  # noqa: S104 - peers prove themselves
         else:
             host = where = resolve_host(self.host)

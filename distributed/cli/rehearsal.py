@@ -28,7 +28,7 @@ from distributed import logs
 from distributed.comm import Connection
 from distributed.daemon import Daemon
 from distributed.errors import DistributedError
-from distributed.messages import AddFunction, Reply, Request, RunTask
+from distributed.messages import AddFunction, Heartbeat, Reply, Request, RunTask, TaskFinished
 from distributed.wire.payload import dumps, dumps_call
 from distributed.worker import Worker
 
@@ -57,14 +57,16 @@ class _Stage(Daemon):
     async def _serve(self, connection: Connection) -> None:
         (request,) = await connection.read()
         assert isinstance(request, Request)
-        welcome = {"id": self.id, "name": "rehearsal", "heartbeat_s": 60.0}
+        welcome = {"id": self.id, "name": "rehearsal", "heartbeat_s": 0.001}
         call, _ = dumps_call(([1, 2],), {})
         connection.send(
             Reply(request.id, welcome),
             AddFunction("sum", dumps(sum)),
             RunTask("task", 1, "sum", call),
         )
-        await connection.read()
+        awaited = {TaskFinished, Heartbeat}
+        while awaited:
+            awaited.difference_update(map(type, await connection.read()))
         self.done.set()
         await connection.read()
 
@@ -151,7 +153,7 @@ async def _play() -> None:
     stage.start(0)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            worker = Worker(_LOOPBACK, stage.port, ip=_LOOPBACK, ncores=1, local_dir=folder, secret=secret)
+            worker = Worker(_LOOPBACK, stage.port, ncores=1, local_dir=folder, secret=secret)
             worker.start(0)
             try:
                 await stage.done.wait()

@@ -104,7 +104,6 @@ class Nanny(Daemon):
         super().__init__(loop=loop, host=ip, secret=secret or _secret_of(worker))
         self.name = name or ""
         self.services: dict[str, Any] = {}
-        self._host_is_fixed = ip is not None
         self._services_wanted = dict(services or {})
         self._settings = WorkerSettings(
             scheduler=_center(center_ip, center_port),
@@ -141,12 +140,12 @@ class Nanny(Daemon):
 
     # -- life --------------------------------------------------------------------------
 
-    def bind(self, port: int = 0) -> None:  # type: ignore[override]
-        """Listen on ``port``; see ``Daemon.bind``."""
-        super().bind(port)
-        if not self._host_is_fixed and self._settings.scheduler:
+    def find_host(self) -> str:
+        """Return the address that faces the scheduler; see ``Daemon.find_host``."""
+        if self._settings.scheduler:
             with contextlib.suppress(OSError, ConfigError):  # its name may be resolvable later
-                self.host = own_address(self._settings.scheduler)
+                return own_address(self._settings.scheduler)
+        return super().find_host()
 
     async def _start(self) -> None:
         for wanted, make in self._services_wanted.items():

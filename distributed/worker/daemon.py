@@ -92,7 +92,6 @@ class Worker(Operations):
         if secret is None and path is not None:
             secret = ClusterFile.read(path).secret_bytes
         super().__init__(loop=loop, host=ip, secret=secret, shared_memory=shared_memory)
-        self._host_is_fixed = ip is not None
         self.ncores = ncores or usable_cores()
         self.name = name or ""
         self.memory_limit = memory_limit or 0
@@ -133,12 +132,12 @@ class Worker(Operations):
         """The keys of the tasks that run or wait for a thread."""
         return set(self.machine.active)
 
-    def bind(self, port: int = 0) -> None:  # type: ignore[override]
-        """Listen on ``port``; see ``Daemon.bind``."""
-        super().bind(port)
-        if not self._host_is_fixed and self.center:
+    def find_host(self) -> str:
+        """Return the address that faces the scheduler; see ``Daemon.find_host``."""
+        if self.center:
             with contextlib.suppress(OSError, ConfigError):  # its name may be resolvable later
-                self.host = own_address(self.center)
+                return own_address(self.center)
+        return super().find_host()
 
     async def registered(self) -> str:
         """Wait until the worker is registered; return the scheduler's address.

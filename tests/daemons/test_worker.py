@@ -300,7 +300,14 @@ def test_heartbeats_tell_memory_and_threads():
             beat = await stub.wait_for(worker, Heartbeat)
             assert beat.memory > 10**6
             assert (beat.executing, beat.paused) == (0, False)
-            await until(lambda: len(stub.heard(worker, Heartbeat)) > 3)
+            # With nothing to do it sleeps until there is something.
+            await until(lambda: worker._heartbeats.asleep)
+            heard = len(stub.heard(worker, Heartbeat))
+            stub.run(worker, time.sleep, 0.5)
+            await until(lambda: len(stub.heard(worker, Heartbeat)) > heard + 3)
+            assert any(beat.executing == 1 for beat in stub.heard(worker, Heartbeat))
+            await stub.wait_for(worker, TaskFinished)
+            await until(lambda: worker._heartbeats.asleep)
 
     run_async(test())
 
