@@ -28,11 +28,13 @@ _THIEVES = 8
 
 def dispatch(state: State) -> None:
     """Give workers what they have room for, then see whether idle ones should get what others wait with."""
-    for worker in state.changed:
+    changed = list(state.changed)
+    for worker in changed:
         update_room(state, worker)
+    state.changed.clear()  # from here on: those to be looked at once more
     if state.suspected or state.reserved:
         place_suspects(state)
-    changed = list(state.changed)
+        changed = list(dict.fromkeys([*changed, *state.changed]))
     if state.pending:
         _serve_pending(state, changed, before_others=True)
     queue = state.anything.queue
@@ -43,7 +45,7 @@ def dispatch(state: State) -> None:
     if state.pending:
         _serve_pending(state, changed, before_others=False)
     if state.rich and state.idle:
-        _relieve(state)
+        _relieve(state, changed)
     if state.leaders:
         send_followers(state)
     for worker in state.changed:
@@ -53,7 +55,7 @@ def dispatch(state: State) -> None:
     state.restless.clear()
 
 
-def _relieve(state: State) -> None:
+def _relieve(state: State, changed: list[Worker]) -> None:
     # These have been so for a while, whatever the known durations say.
     for worker in state.restless:
         if worker in state.idle:
@@ -61,7 +63,7 @@ def _relieve(state: State) -> None:
         elif worker in state.rich:
             for thief in list(islice(reversed(state.idle), _THIEVES)):
                 rob(state, thief, insist=True)
-    for worker in list(state.changed):
+    for worker in dict.fromkeys([*changed, *state.changed]):
         if worker in state.idle:
             rob(state, worker)
         elif worker in state.rich and state.idle:
@@ -82,8 +84,7 @@ def _spread_to_threads(state: State) -> None:
         worker, _ = idle.popitem()
         fed.append(worker)
         _feed(state, worker, min(share, worker.nthreads - len(worker.processing)))
-    for worker in fed:
-        update_room(state, worker)
+    _settle_room(state, fed)
 
 
 def _spread_evenly(state: State) -> None:
@@ -95,8 +96,13 @@ def _spread_evenly(state: State) -> None:
         worker, _ = takers.popitem()
         fed.append(worker)
         _feed(state, worker, share)
+    _settle_room(state, fed)
+
+
+def _settle_room(state: State, fed: list[Worker]) -> None:
     for worker in fed:
         update_room(state, worker)
+        state.changed.pop(worker, None)
 
 
 def _feed(state: State, worker: Worker, count: int) -> None:

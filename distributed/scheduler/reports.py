@@ -5,10 +5,8 @@ An answer about a run that is not the task's current one is stale and changes no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import msgspec
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
 from distributed.messages import (
     BlockFinished,
@@ -26,6 +24,7 @@ from distributed.messages import (
     TaskMissingData,
     TaskReturned,
 )
+from distributed.payloads import Payload
 from distributed.scheduler.assign import assign
 from distributed.scheduler.copies import accuse, copy_arrived, copy_failed
 from distributed.scheduler.failures import unreachable_error
@@ -50,6 +49,11 @@ from distributed.scheduler.transitions import (
 )
 
 __all__ = ["ALLOWED", "take_reports"]
+
+_Row: TypeAlias = tuple[str, int, int, Payload | None]
+"""A result: key, run, bytes, and the payload if it is small."""
+_Columns: TypeAlias = tuple[list[str], list[int], list[Payload | None]]
+"""Results: keys, bytes, and the payloads of small ones."""
 
 MISSED_LIMIT = 10
 """So often in a row a task may find its dependencies out of reach."""
@@ -76,26 +80,30 @@ def _current(state: State, worker: Worker, key: str, run: int) -> Task | None:
 
 
 def _finished(state: State, worker: Worker, message: TaskFinished) -> None:
-    """One result: a block of one."""
-    key, run, nbytes, duration_s, type_name, result = msgspec.structs.astuple(message)
-    _block_finished(state, worker, BlockFinished(type_name, duration_s, [key], [run], [nbytes], [result]))
+    row = ((message.key, message.run, message.nbytes, message.result),)
+    _take_results(state, worker, message.type_name, message.duration_s, row)
 
 
 def _block_finished(state: State, worker: Worker, message: BlockFinished) -> None:
-    """Take results in bulk: this is the scheduler's hottest path, so it is one plain loop.
+    rows = zip(message.keys, message.runs, message.nbytes, message.results, strict=True)
+    _take_results(state, worker, message.type_name, message.duration_s / max(1, len(message.keys)), rows)
+
+
+def _take_results(state: State, worker: Worker, type_name: str, mean_s: float, rows: Iterable[_Row]) -> None:
+    """Take results, mostly in bulk: this is the scheduler's hottest path, so it is one plain loop.
 
     Tasks of one function make up most blocks, and one client most of who wants them: what these have in common is
     done when they change, not per task.
     """
     state.changed[worker] = None
     tasks, processing, anything = state.tasks, worker.processing, state.anything
-    mean_s = message.duration_s / max(1, len(message.keys))
     function: Function | None = None
     count = 0
-    type_name, odd_type = message.type_name, ""
-    told = KeysInMemory(type_name, worker.addresses, [], [], [])
+    odd_type = ""
+    told: _Columns = ([], [], [])
+    keys, sizes, results = told
     wanters: tuple[Client, ...] = ()
-    for key, run, nbytes, result in zip(message.keys, message.runs, message.nbytes, message.results, strict=True):
+    for key, run, nbytes, result in rows:
         task = tasks.get(key)
         if task is None or task.run != run or task.place is not worker:
             _stale(state, worker, key, run)
@@ -119,29 +127,33 @@ def _block_finished(state: State, worker: Worker, message: BlockFinished) -> Non
         complete(state, task, worker, nbytes, odd_type)
         if task.wanters:
             if task.wanters is not wanters:
-                _tell(state, wanters, told)
-                wanters, told = task.wanters, KeysInMemory(type_name, worker.addresses, [], [], [])
-            told.keys.append(key)
-            told.nbytes.append(task.nbytes)
-            told.results.append(result)
+                _tell(state, wanters, worker, type_name, told)
+                wanters, told = task.wanters, ([], [], [])
+                keys, sizes, results = told
+            keys.append(key)
+            sizes.append(task.nbytes)
+            results.append(result)
         if task.inputs is not None:
             relax(state, task)
-    _tell(state, wanters, told)
+    _tell(state, wanters, worker, type_name, told)
     if function is not None:
         _learn_duration(function, count, count * mean_s)
     if not processing:
         worker.coming.clear()
 
 
-def _tell(state: State, wanters: tuple[Client, ...], block: KeysInMemory) -> None:
-    """Tell clients of results, of one as of one."""
-    if not block.keys:
+def _tell(state: State, wanters: tuple[Client, ...], worker: Worker, type_name: str, told: _Columns) -> None:
+    """Tell clients of results at a worker, of one as of one."""
+    keys, sizes, results = told
+    if not keys:
         return
-    told: Message = block
-    if len(block.keys) == 1:
-        told = KeyInMemory(block.keys[0], block.type_name, block.nbytes[0], block.workers, block.results[0])
+    message: Message
+    if len(keys) == 1:
+        message = KeyInMemory(keys[0], type_name, sizes[0], worker.addresses, results[0])
+    else:
+        message = KeysInMemory(type_name, worker.addresses, keys, sizes, results)
     for client in wanters:
-        outbox(state, client).append(told)
+        outbox(state, client).append(message)
 
 
 def _learn_duration(function: Function, count: int, total_s: float) -> None:
