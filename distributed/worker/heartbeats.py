@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable
@@ -15,7 +16,9 @@ __all__ = ["Heartbeats"]
 _MEASURE_S: Final = 10.0
 """Between measurements of memory: a worker pauses as soon in a large cluster as in a small one."""
 _QUIET_S: Final = 100.0
-"""Between the heartbeats of a worker that has nothing to do; three of them may be late (``scheduler/liveness.py``)."""
+"""Between the heartbeats of a worker that has nothing to do: a third of ``SILENCE_S`` in ``scheduler/liveness.py``."""
+_SOON: Final = 0.3
+"""Part of its period within which a worker that was stirred looks whether it still has something to do."""
 
 
 class Heartbeats:
@@ -30,27 +33,32 @@ class Heartbeats:
         self.asleep = False
         self._measure = measure
         self._is_quiet = is_quiet
+        self._last_s = -math.inf
         self._due_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def every(self, period_s: float) -> None:
         """Have a heartbeat sent every ``period_s`` seconds from now on, and memory measured as often at the least."""
-        self.asleep = False
         self.period_s = period_s
         self.measure_s = min(_MEASURE_S, period_s)
         # Of many that came at once, not all should speak at once.
-        self._due_s = asyncio.get_running_loop().time() + random.uniform(0.5, 1.0) * period_s
-        self._again(random.random() * self.measure_s)
+        self._begin(asyncio.get_running_loop().time() + random.uniform(0.5, 1.0) * period_s)
 
     def stir(self) -> None:
         """There is something to do, or to watch."""
         if self.asleep:
-            self.every(self.period_s)
+            self._begin(self._last_s + self.period_s)
 
     def stop(self) -> None:
         """Measure no more."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def _begin(self, due_s: float) -> None:
+        self.asleep = False
+        self._due_s = due_s
+        # Soon, because most that stirs is over soon.
+        self._again(random.random() * min(_SOON * self.period_s, self.measure_s))
 
     def _again(self, in_s: float) -> None:
         self.stop()
@@ -58,9 +66,11 @@ class Heartbeats:
 
     def _now(self) -> None:
         now_s = asyncio.get_running_loop().time()
-        due = now_s + self.measure_s / 2 > self._due_s
-        self.asleep = due and self._is_quiet()
+        self.asleep = self._is_quiet()
+        # A timer may be a little early, and a full second up to half a second.
+        nearly_s = now_s + min(self.measure_s / 2, 1.0)
+        due = nearly_s > (self._last_s + self.period_s if self.asleep else self._due_s)
         if due:
-            self._due_s = now_s + (max(self.period_s, _QUIET_S) if self.asleep else self.period_s)
-        self._again(self._due_s - now_s if self.asleep else self.measure_s)
+            self._last_s, self._due_s = now_s, now_s + self.period_s
+        self._again(max(self.period_s, _QUIET_S) if self.asleep else self.measure_s)
         self._measure(due)

@@ -320,6 +320,7 @@ def test_the_scheduler_slows_heartbeats_down_and_not_the_measuring_of_memory():
             stub.tell(worker, SetHeartbeat(1000.0))
             await until(lambda: worker._heartbeats.period_s == 1000.0)
             worker._heartbeats.measure_s = 0.02  # as if it were 10 s
+            worker._heartbeats._is_quiet = lambda: False
             worker._heartbeats._again(0.0)
             measured = []
             handle = worker.handle
