@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,16 @@ from tests.logguard import LogGuard
 TESTS = Path(__file__).parent
 RINGS = ("unit", "model", "contract", "daemons", "cluster")
 KEPT_VARIABLES = {"DLAUNCH_REQUIRE_CLUSTERS", "DLAUNCH_KEEP_BED"}
+
+
+def pytest_configure() -> None:
+    """Have signals do here, and so in all that tests start, what they do in a terminal.
+
+    A shell starts what it puts into the background with some of them ignored, and children inherit that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

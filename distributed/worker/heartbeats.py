@@ -41,6 +41,7 @@ class Heartbeats:
         """Have a heartbeat sent every ``period_s`` seconds from now on, and memory measured as often at the least."""
         self.period_s = period_s
         self.measure_s = min(_MEASURE_S, period_s)
+        self._last_s = -math.inf  # it may be another scheduler, which has heard nothing
         # Of many that came at once, not all should speak at once.
         self._begin(asyncio.get_running_loop().time() + random.uniform(0.5, 1.0) * period_s)
 
