@@ -40,6 +40,7 @@ from distributed.messages import (
     TaskFinished,
 )
 from distributed.wire.payload import dumps
+from distributed.worker.heartbeats import QUIET_S
 
 RESULT = pickle.dumps(None)
 NO_OP_S = 1e-5
@@ -61,7 +62,7 @@ def answers(messages: list[Message]) -> list[Message]:
 
 
 class Beating:
-    """The heartbeats of one worker."""
+    """The heartbeats of one worker: one soon, and then those of a worker that has nothing to do."""
 
     def __init__(self, connection: Connection, period_s: float) -> None:
         self._connection = connection
@@ -81,7 +82,7 @@ class Beating:
     def _beat(self) -> None:
         if not self._connection.closed:
             self._connection.send(Heartbeat(0, 50_000_000))
-            self._again(self._period_s)
+            self._again(max(self._period_s, QUIET_S))
 
 
 class Crowd:

@@ -11,11 +11,11 @@ from typing import Final
 
 from distributed.clock import on_the_second
 
-__all__ = ["Heartbeats"]
+__all__ = ["QUIET_S", "Heartbeats"]
 
 _MEASURE_S: Final = 10.0
 """Between measurements of memory: a worker pauses as soon in a large cluster as in a small one."""
-_QUIET_S: Final = 100.0
+QUIET_S: Final = 100.0
 """Between the heartbeats of a worker that has nothing to do: a third of ``SILENCE_S`` in ``scheduler/liveness.py``."""
 _SOON: Final = 0.3
 """Part of its period within which a worker that was stirred looks whether it still has something to do."""
@@ -73,5 +73,5 @@ class Heartbeats:
         due = nearly_s > (self._last_s + self.period_s if self.asleep else self._due_s)
         if due:
             self._last_s, self._due_s = now_s, now_s + self.period_s
-        self._again(max(self.period_s, _QUIET_S) if self.asleep else self.measure_s)
+        self._again(max(self.period_s, QUIET_S) if self.asleep else self.measure_s)
         self._measure(due)
