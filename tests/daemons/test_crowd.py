@@ -61,7 +61,7 @@ def test_two_thousand_workers_that_have_nothing_to_do_cost_next_to_nothing(clust
     with program("bench_simulated.py", cluster.file, "workers", 2 * THOUSAND, stdin=subprocess.PIPE) as crowd:
         try:
             assert crowd.stdout.readline().startswith("ready")
-            # Each says soon what it is like, and then sleeps.  On a busy machine some seconds are dear, not all of them.
+            # Each says soon what it is like, then sleeps.  On a busy machine some seconds are dear, not all of them.
             until_sync(lambda: share_of_a_second(cluster.scheduler.pid) < 0.06, 40, "a second that costs little")
         finally:
             crowd.kill()
