@@ -28,7 +28,7 @@ from distributed import logs
 from distributed.comm import Connection
 from distributed.daemon import Daemon
 from distributed.errors import DistributedError
-from distributed.messages import AddFunction, Heartbeat, Reply, Request, RunTask, TaskFinished
+from distributed.messages import AddFunction, Goodbye, Heartbeat, Reply, Request, RunTask, TaskFinished
 from distributed.wire.payload import dumps, dumps_call
 from distributed.worker import Worker
 
@@ -64,11 +64,16 @@ class _Stage(Daemon):
             AddFunction("sum", dumps(sum)),
             RunTask("task", 1, "sum", call),
         )
-        awaited = {TaskFinished, Heartbeat}
-        while awaited:
-            awaited.difference_update(map(type, await connection.read()))
+        await _heard(connection, TaskFinished, Heartbeat)
         self.done.set()
-        await connection.read()
+        await _heard(connection, Goodbye)
+
+
+async def _heard(connection: Connection, *kinds: type) -> None:
+    """Read until messages of all these kinds have come."""
+    awaited = set(kinds)
+    while awaited:
+        awaited.difference_update(map(type, await connection.read()))
 
 
 def rehearse() -> bool:

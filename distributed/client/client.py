@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
@@ -207,22 +208,28 @@ class Client(Connecting, Control):
         deadline = None if timeout is None else time.monotonic() + timeout
         found = list(find_futures(futures))
         block(found, timeout, _until(errors))
-        states = _unique(found, errors, timeout)
+        left = None if deadline is None else deadline - time.monotonic()
+        states = _unique(found, errors, timeout, left)
         got = Fetched()
         absent = [state for state in states if not got.take(state)]
         if absent:
-            left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
-            more = self.session.run(fetch(self.session, absent), left)
+            more = self.session.run(fetch(self.session, absent), None if left is None else max(left, 0.001))
             got.payloads.update(more.payloads)
             got.errors.update(more.errors)
         return _filled(futures, states, got, errors)
 
     async def _gather(self, futures: Any, errors: str = "raise", timeout: float | None = None) -> Any:
         structure = list(futures) if isinstance(futures, Iterator) else futures
+        deadline = None if timeout is None else time.monotonic() + timeout
         found = list(find_futures(structure))
         await unblock(found, timeout, _until(errors))
-        states = _unique(found, errors, timeout)
-        return _filled(structure, states, await fetch(self.session, states), errors)
+        left = None if deadline is None else deadline - time.monotonic()
+        states = _unique(found, errors, timeout, left)
+        try:
+            got = await asyncio.wait_for(fetch(self.session, states), None if left is None else max(left, 0.001))
+        except asyncio.TimeoutError as error:
+            raise RequestTimeoutError(f"not done within {timeout:g} s") from error
+        return _filled(structure, states, got, errors)
 
     def _gather_each(self, futures: Iterator[Any], errors: str, timeout: float | None) -> Iterator[Any]:
         while batch := list(islice(futures, _CALLS_PER_BATCH)):
@@ -340,16 +347,17 @@ def _until(errors: str) -> str:
     return FIRST_EXCEPTION if errors == "raise" else ALL_COMPLETED
 
 
-def _unique(futures: list[Future], errors: str, timeout: float | None) -> list[KeyState]:
+def _unique(futures: list[Future], errors: str, timeout: float | None, left: float | None) -> list[KeyState]:
     """States of the futures, each once.  Raises the first error, or RequestTimeoutError if some are
-    pending.
+    pending and of the ``timeout`` nothing is ``left``: a result may be lost again while others are awaited.
     """
     states = list(dict.fromkeys(future._state for future in futures))
     if errors == "raise":
         for state in states:
             if state.status not in ("pending", "finished") and (error := exception_of(state)) is not None:
                 raise error
-    if timeout is not None and (pending := sum(state.status == "pending" for state in states)):
+    late = left is not None and left <= 0
+    if late and (pending := sum(state.status == "pending" for state in states)):
         raise RequestTimeoutError(f"{pending} of {len(states)} results are not there after {timeout:g} s")
     return states
 

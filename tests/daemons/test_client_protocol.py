@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import gc
 import pickle
 import threading
@@ -174,6 +175,23 @@ def test_a_result_that_is_computed_again_is_waited_for(bed):
         timer.start()
         assert future.result(5) == 2
         timer.join()
+
+
+def test_a_result_that_is_lost_as_it_is_gathered_is_waited_for_again(waiting, held, bed):
+    def end_and_lose():
+        held.step()
+        held.lose(future.key)
+
+    future = waiting.submit(inc, 1)
+    until_sync(lambda: held.todo)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        gathered = pool.submit(waiting.gather, [future], timeout=20)
+        until_sync(lambda: future._state.waiters)
+        bed.on(end_and_lose)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            gathered.result(0.2)
+        bed.on(held.step)
+        assert gathered.result(20) == [2]
 
 
 # -- waiting -------------------------------------------------------------------------------------
