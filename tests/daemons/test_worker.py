@@ -303,7 +303,7 @@ def test_heartbeats_tell_memory_and_threads():
             # With nothing to do it sleeps until there is something.
             await until(lambda: worker._heartbeats.asleep)
             heard = len(stub.heard(worker, Heartbeat))
-            stub.run(worker, time.sleep, 0.5)
+            stub.run(worker, time.sleep, 1.0)
             await until(lambda: len(stub.heard(worker, Heartbeat)) > heard + 3)
             assert any(beat.executing == 1 for beat in stub.heard(worker, Heartbeat))
             await stub.wait_for(worker, TaskFinished)
