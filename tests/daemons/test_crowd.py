@@ -51,7 +51,9 @@ def test_a_thousand_workers_that_arrive_together_are_all_registered_and_all_work
                 futures = [client.submit(abs, 1, workers=[f"simulated-{n}"], pure=False) for n in range(THOUSAND)]
                 assert client.gather(futures) == [None] * THOUSAND
                 assert len(set().union(*client.who_has(futures).values())) == THOUSAND
-            assert "WARNING" not in cluster.log("scheduler")
+            warnings = [line for line in cluster.log("scheduler").splitlines() if "WARNING" in line]
+            # With PYTHONASYNCIODEBUG=1 asyncio tells of turns that take 0.1 s; a thousand at once may.
+            assert [line for line in warnings if " asyncio " not in line] == []
         finally:
             crowd.kill()
 
