@@ -349,6 +349,18 @@ def test_short_of_memory_it_starts_nothing_until_there_is_more():
     run_async(test())
 
 
+@pytest.mark.expect_log("close to the limit")
+def test_an_idle_worker_that_is_short_of_memory_stays_awake_until_there_is_more():
+    async def test():
+        async with bed({"memory_limit": 10**6}, heartbeat_s=0.02) as (stub, worker):
+            await until(lambda: len([beat for beat in stub.heard(worker, Heartbeat) if beat.paused]) > 4)
+            worker.machine.memory_limit = 10**15
+            await until(lambda: not worker.machine.paused)
+            await until(lambda: worker._heartbeats.asleep)
+
+    run_async(test())
+
+
 def test_the_scheduler_may_ask_on_its_own_stream():
     async def test():
         async with bed() as (stub, worker):

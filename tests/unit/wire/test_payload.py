@@ -229,6 +229,16 @@ def test_futures_among_plain_values_come_back_where_they_were(spots):
     assert loads_call(travelled(payload), {key: f"value of {key}" for key in keys}) == (wanted, {})
 
 
+def test_a_future_that_is_two_arguments_is_both():
+    keys = [Key("a"), Key("b"), Key("a")]
+    values = {"a": 1, "b": 2}
+    for _ in range(2):  # the second call has the names of the one before
+        payload, names = dumps_call(tuple(keys), {})
+        assert names == ["a", "b"]
+        assert loads_call(payload, values) == ((1, 2, 1), {})
+        assert dumps_call((Key("a"), Key("b")), {})[1] == ["a", "b"]
+
+
 @pytest.mark.parametrize("args", [(Key("gone"),), (Key("gone"), 1, Key("too"))])
 def test_a_reference_without_its_value_is_a_key_error(args):
     payload, _ = dumps_call(args, {})
