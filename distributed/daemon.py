@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import errno
 import logging
 import socket
@@ -110,8 +111,16 @@ class Daemon(TCPServer):
         """``"ip:port"`` where peers reach this daemon.  Raises OSError before ``start``."""
         return join_address(self.host or own_address(), self.port)
 
-    def find_host(self) -> str:
-        """Return the address to tell others where none was given: for those who know nobody, this host's best one."""
+    @property
+    def facing(self) -> str:
+        """``"host:port"`` of the peer that it is there for, as far as known; empty for nobody's."""
+        return ""
+
+    def _find_host(self) -> str:
+        """Return the address to tell others where none was given: the one that faces the peer, else the best one."""
+        if self.facing:
+            with contextlib.suppress(OSError, ConfigError):  # its name may be resolvable later
+                return own_address(self.facing)
         return own_address()
 
     def bind(self, port: int = 0) -> None:  # type: ignore[override]
@@ -122,7 +131,7 @@ class Daemon(TCPServer):
         if not 0 <= port < 65536:
             raise ConfigError(f"{port} is not a port: use 0 to 65535", key="port", value=port)
         if self.host is None:
-            host = self.find_host()
+            host = self._find_host()
             where = "::" if ":" in host else "0.0.0.0"  # noqa: S104 - peers prove themselves
         else:
             host = where = resolve_host(self.host)

@@ -5,7 +5,6 @@ process.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -34,7 +33,7 @@ from distributed.nanny.orders import (
     WorkerSettings,
 )
 from distributed.nanny.processes import ForkServer, Listener, WorkerProcess, describe_exit
-from distributed.network import own_address, parse_address
+from distributed.network import parse_address
 from distributed.sharing.charge import charged_bytes
 
 __all__ = ["THREAD_VARIABLES", "Nanny"]
@@ -140,12 +139,10 @@ class Nanny(Daemon):
 
     # -- life --------------------------------------------------------------------------
 
-    def find_host(self) -> str:
-        """Return the address that faces the scheduler; see ``Daemon.find_host``."""
-        if self._settings.scheduler:
-            with contextlib.suppress(OSError, ConfigError):  # its name may be resolvable later
-                return own_address(self._settings.scheduler)
-        return super().find_host()
+    @property
+    def facing(self) -> str:
+        """The scheduler."""
+        return self._settings.scheduler or ""
 
     async def _start(self) -> None:
         for wanted, make in self._services_wanted.items():

@@ -21,9 +21,9 @@ from tornado.ioloop import IOLoop
 from distributed.capacity import usable_cores
 from distributed.clusterfile import ClusterFile
 from distributed.daemon import operation
-from distributed.errors import AuthenticationError, CommError, ConfigError, RemoteProtocolError
+from distributed.errors import AuthenticationError, CommError, RemoteProtocolError
 from distributed.messages import Message
-from distributed.network import own_address, parse_address
+from distributed.network import parse_address
 from distributed.sharing.segments import live
 from distributed.units import format_memory
 from distributed.worker import actions, events
@@ -132,12 +132,10 @@ class Worker(Operations):
         """The keys of the tasks that run or wait for a thread."""
         return set(self.machine.active)
 
-    def find_host(self) -> str:
-        """Return the address that faces the scheduler; see ``Daemon.find_host``."""
-        if self.center:
-            with contextlib.suppress(OSError, ConfigError):  # its name may be resolvable later
-                return own_address(self.center)
-        return super().find_host()
+    @property
+    def facing(self) -> str:
+        """The scheduler."""
+        return self.center
 
     async def registered(self) -> str:
         """Wait until the worker is registered; return the scheduler's address.

@@ -50,21 +50,24 @@ def test_half_of_the_backlog_moves() -> None:
     assert {message.key for message in desk.heard("a:1", StealTask)} == {f"x{i}" for i in range(6, 11)}
 
 
-def test_what_is_over_sooner_than_moved_stays() -> None:
+def full_of_short_tasks(count: int) -> Desk:
+    """One worker has that many tasks that are thought to take 10 us each."""
     desk = Desk("a:1")
     desk.submit("warm")
     desk.finish("warm", duration_s=1e-5)
-    desk.submit(*[f"x{i}" for i in range(100)])
+    desk.submit(*[f"x{i}" for i in range(count)])
+    return desk
+
+
+def test_what_is_over_sooner_than_moved_stays() -> None:
+    desk = full_of_short_tasks(100)
     desk.heard("a:1")
     desk.join("b:1")
     assert not desk.heard("a:1", StealTask)
 
 
 def test_an_idle_worker_insists_after_a_while() -> None:
-    desk = Desk("a:1")
-    desk.submit("warm")
-    desk.finish("warm", duration_s=1e-5)
-    desk.submit(*[f"x{i}" for i in range(10)])
+    desk = full_of_short_tasks(10)
     desk.join("b:1")
     desk.heard("a:1")
     desk.report("b:1", Heartbeat(0, 0))
@@ -73,10 +76,7 @@ def test_an_idle_worker_insists_after_a_while() -> None:
 
 def test_a_rich_worker_that_lives_lets_the_idle_ones_insist() -> None:
     """They need not ask: who has nothing to do sends heartbeats seldom."""
-    desk = Desk("a:1")
-    desk.submit("warm")
-    desk.finish("warm", duration_s=1e-5)
-    desk.submit(*[f"x{i}" for i in range(10)])
+    desk = full_of_short_tasks(10)
     desk.join("b:1")
     desk.join("c:1")
     desk.heard("a:1")
