@@ -81,14 +81,13 @@ class ClientExecutor(concurrent.futures.Executor):
         futures.reverse()
         try:
             while futures:
-                left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-                values = self._first(futures, left)
+                values = self._first(futures, deadline)
                 del futures[-len(values) :]
                 yield from chain.from_iterable(values) if in_lists else values
         finally:
             self._client.cancel(futures)
 
-    def _first(self, futures: list[Future], timeout: float | None) -> list[Any]:
+    def _first(self, futures: list[Future], deadline: float | None) -> list[Any]:
         """Return the first results, the last futures', as many as are there: a way to the workers costs the same for
         one and for several.
         """
@@ -96,9 +95,9 @@ class ClientExecutor(concurrent.futures.Executor):
         if len(ready) > 1:
             # If one of them fails, or is lost meanwhile, those before it are yielded first.
             with contextlib.suppress(Exception):
-                values: list[Any] = self._client.gather(ready, timeout=timeout)
+                values: list[Any] = self._client.gather(ready, timeout=_left(deadline))
                 return values
-        return [futures[-1].result(timeout)]
+        return [futures[-1].result(_left(deadline))]
 
     def _refuse_if_shut(self) -> None:
         with self._lock:
@@ -117,6 +116,10 @@ class ClientExecutor(concurrent.futures.Executor):
                 future.cancel()
         if wait:
             concurrent.futures.wait(unfinished)
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(deadline - time.monotonic(), 0.0)
 
 
 def _ready(futures: list[Future]) -> list[Future]:

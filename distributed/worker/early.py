@@ -7,6 +7,7 @@ So if the last large result of a function was asked for, its next one is copied 
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 from distributed.sharing.exchange import THRESHOLD, Exchange
@@ -64,7 +65,8 @@ class EarlySharing:
         makers = self._makers
         makers[key] = function
         if len(makers) > _MOST_REMEMBERED:  # a task that was cancelled as it ended leaves its own for ever
-            makers.pop(next(iter(makers)), None)
+            with contextlib.suppress(RuntimeError):  # another thread has just changed it
+                makers.pop(next(iter(makers), ""), None)
 
     def asked(self, key: str) -> None:
         """A process of this host got the result of ``key`` in shared memory."""

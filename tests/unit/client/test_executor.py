@@ -2,6 +2,7 @@ import functools
 
 import pytest
 
+from distributed.client import executor as executor_module
 from distributed.client.executor import ClientExecutor
 from distributed.client.table import KeyState, Remote
 
@@ -135,6 +136,20 @@ def test_results_before_a_failure_are_yielded_before_it_is_raised():
     with pytest.raises(OSError, match="no"):
         next(results)
     assert len(client.cancelled) == 3
+
+
+def test_results_that_are_there_and_do_not_come_cost_their_time_only_once(monkeypatch):
+    now_s, left = [100.0], []
+
+    class Late(FinishedClient):
+        def gather(self, futures, timeout=None):
+            now_s[0] += timeout
+            raise TimeoutError
+
+    monkeypatch.setattr(executor_module.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(StubFuture, "result", lambda self, timeout=None: left.append(timeout))
+    next(ClientExecutor(Late(100)).map(int, ["1", "2"], timeout=5.0))
+    assert left == [0.0]
 
 
 def test_a_map_that_is_given_up_cancels_the_rest(client):
