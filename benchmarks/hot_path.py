@@ -23,8 +23,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from distributed.client.functions import Function, FunctionRegistry
 from distributed.client.future import Future
-from distributed.client.keys import Function, FunctionRegistry, TokenSource
+from distributed.client.keys import TokenSource
 from distributed.client.mapping import CALLS_PER_BATCH, Calls
 from distributed.client.session import Session
 from distributed.comm import Connection

@@ -14,16 +14,10 @@ from distributed.client.connecting import Connecting
 from distributed.client.control import Control
 from distributed.client.executor import ClientExecutor
 from distributed.client.fetching import Fetched, fetch, load_result
+from distributed.client.functions import Function, FunctionRegistry
 from distributed.client.future import Future, done_already
 from distributed.client.graphs import call_of, is_key, plan
-from distributed.client.keys import (
-    Function,
-    FunctionRegistry,
-    TokenSource,
-    name_of,
-    token_of,
-    unwrap,
-)
+from distributed.client.keys import TokenSource, name_of, token_of, unwrap
 from distributed.client.mapping import CALLS_PER_BATCH, FEWEST_PER_BATCH, Calls, checked_key, in_batches
 from distributed.client.options import make_options, worker_names
 from distributed.client.scattering import scatter

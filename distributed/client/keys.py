@@ -6,31 +6,17 @@ import base64
 import functools
 import itertools
 import secrets
-import sys
-import types
-import weakref
 from collections.abc import Callable
 from hashlib import blake2b
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
-from distributed.client.snapshots import detached
 from distributed.payloads import Buffer, Payload
-from distributed.wire.payload import dumps
 
-__all__ = ["Function", "FunctionRegistry", "TokenSource", "name_of", "token_of", "unwrap"]
+__all__ = ["TokenSource", "name_of", "parts_of", "token_of", "unwrap"]
 
-_ID_BYTES = 12
 _TOKEN_BYTES = 16
 _LONGEST_NAME = 60
-
-
-class Function(NamedTuple):
-    """A function ready to travel: its ``id``, a short ``name`` for keys, and its ``payload``."""
-
-    id: str
-    name: str
-    payload: Payload
 
 
 def name_of(function: Callable[..., Any]) -> str:
@@ -53,7 +39,8 @@ def unwrap(
     return function, args, kwargs
 
 
-def _parts(payload: Payload) -> list[Any]:
+def parts_of(payload: Payload) -> list[Any]:
+    """Return the bytes and buffers of a payload."""
     if isinstance(payload, bytes):
         return [payload]
     return [part.data if isinstance(part, Buffer) else part for part in payload]
@@ -66,7 +53,7 @@ def token_of(start: bytes, payload: Payload, dependencies: list[str] | None = No
     if type(payload) is bytes:
         return blake2b(start + payload, digest_size=_TOKEN_BYTES).hexdigest()
     digest = blake2b(start, digest_size=_TOKEN_BYTES)
-    for part in _parts(payload):
+    for part in parts_of(payload):
         digest.update(part)
     return digest.hexdigest()
 
@@ -87,43 +74,3 @@ class TokenSource:
         """Return so many keys that begin with ``front``, each with a token as of :meth:`next`."""
         front += self._prefix
         return [f"{front}{count:08x}" for count in islice(self._count, number)]
-
-
-def _is_stable(function: Callable[..., Any]) -> bool:
-    """Whether the pickle of ``function`` is its name in a module, and so never changes."""
-    if not isinstance(function, types.FunctionType | types.BuiltinFunctionType | type):
-        return False
-    module = getattr(function, "__module__", None)
-    if module is None or module == "__main__" or "." in function.__qualname__:
-        return False
-    return getattr(sys.modules.get(module), function.__qualname__, None) is function
-
-
-class FunctionRegistry:
-    """Pickles functions, those of modules only once.
-
-    A lambda, a closure or a function of ``__main__`` travels with the state that it has now, so it
-    is pickled at each call of :meth:`pack`: use one :class:`Function` for many tasks.
-    """
-
-    def __init__(self) -> None:
-        self._stable: weakref.WeakKeyDictionary[Any, Function] = weakref.WeakKeyDictionary()
-
-    def pack(self, function: Callable[..., Any]) -> Function:
-        """Return the function ready to travel.
-
-        Raises TypeError if it is not callable, and whatever its pickling raises.
-        """
-        if not callable(function):
-            raise TypeError(f"a task needs a function to call, not {type(function).__name__}: submit(function, *args)")
-        stable = _is_stable(function)
-        if stable and (found := self._stable.get(function)) is not None:
-            return found
-        payload = detached(dumps(function))
-        digest = blake2b(digest_size=_ID_BYTES)
-        for part in _parts(payload):
-            digest.update(part)
-        packed = Function(digest.hexdigest(), name_of(function), payload)
-        if stable:
-            self._stable[function] = packed
-        return packed

@@ -8,7 +8,8 @@ from itertools import islice
 from typing import Any, Final
 
 from distributed.calls import Each
-from distributed.client.keys import Function, TokenSource, token_of
+from distributed.client.functions import Function
+from distributed.client.keys import TokenSource, token_of
 from distributed.client.options import make_options
 from distributed.client.session import Session
 from distributed.client.snapshots import detached

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
-from distributed.client.keys import Function
+from distributed.client.functions import Function
 from distributed.client.table import KeyState, KeyTable, Status
 from distributed.comm import Connection
 from distributed.errors import (

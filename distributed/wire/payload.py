@@ -32,8 +32,9 @@ _SAMPLE = 10
 _NO_FILE = "<dynamic-code>"
 _ATOMS = frozenset({int, float, str, bytes, bool, complex, type(None)})
 _NO_KEYS: list[str] = []
-_different = _NO_KEYS
+_last_names = _NO_KEYS
 
+_Spot = int | tuple[int, int]
 
 _references: ContextVar[Mapping[str, Any]] = ContextVar("references", default=MappingProxyType({}))
 """The values that references stand for in the payload that this thread is loading."""
@@ -173,56 +174,97 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, 
 
     A future is an object whose class has ``__dlaunch_key__ = True`` and which has a ``key``.
 
-    Most calls are of plain values and futures, and those go without a pickler of ours: the payload is then of a list,
-    the arguments; of ``(args, kwargs, first, number)`` if so many values of keys belong into ``args`` in a row, from
-    ``first`` on; or of ``(args, kwargs, spots)``, where they belong into ``args`` at ``spots``, in their order.
+    Most calls are of plain values, futures and lists of either, and those go without a pickler of ours: the payload is
+    then of a list, the arguments; of ``(args, kwargs, first, number)`` if so many values of keys belong into ``args``
+    in a row, from ``first`` on; or of ``(args, kwargs, spots)``, where they belong into ``args``, in their order: a
+    spot is a position, or ``(position, number)`` for a list of so many.
     """
-    if not kwargs:
-        for arg in args:
-            if type(arg) not in _ATOMS:
-                break
-        else:
-            data = pickle.dumps(list(args), _SHORT_PROTOCOL)
-            return (data if len(data) < OUT_OF_BAND else [Buffer(data)]), _NO_KEYS
-        if spots := _plain_spots(args):
-            first, end = spots[0], spots[-1] + 1
-            in_a_row = end - first == len(spots)
-            names = [arg.key for arg in args[first:end]] if in_a_row else [args[spot].key for spot in spots]
-            if _are_different(names):
-                rest = list(args)
-                if in_a_row:
-                    del rest[first:end]
-                    data = pickle.dumps((rest, kwargs, first, len(names)), _SHORT_PROTOCOL)
-                else:
+    if not kwargs or _ATOMS.issuperset(map(type, kwargs.values())):
+        spots = _plain_spots(args)
+        if spots is not None:
+            if not spots:
+                return _short(list(args) if not kwargs else (args, kwargs)), _NO_KEYS
+            if type(spots) is range:
+                names = _different([arg.key for arg in args[spots.start : spots.stop]])
+                if names is not None:
+                    rest = [*args[: spots.start], *args[spots.stop :]]
+                    return _short((rest, kwargs, spots.start, len(names))), names
+            else:
+                names = _different(_names_at(args, spots))
+                if names is not None:
+                    rest = list(args)
                     for spot in spots:
-                        rest[spot] = None
-                    data = pickle.dumps((rest, kwargs, spots), 5)
-                return (data if len(data) < OUT_OF_BAND else [Buffer(data)]), names
+                        rest[spot if isinstance(spot, int) else spot[0]] = None
+                    return _short((rest, kwargs, spots)), names
     payload, keys = _dump((args, kwargs))
     return payload, list(keys)
 
 
-def _are_different(names: list[str]) -> bool:
-    """Whether no name is twice among them.  Many calls in a row have the same inputs: these are looked at once."""
-    global _different
-    if len(names) == 1 or names == _different:
-        return True
-    if len(set(names)) < len(names):
-        return False
-    _different = names
-    return True
+def _short(call: Any) -> Payload:
+    data = pickle.dumps(call, _SHORT_PROTOCOL)
+    return data if len(data) < OUT_OF_BAND else [Buffer(data)]
 
 
-def _plain_spots(args: tuple[Any, ...]) -> Sequence[int]:
-    """Return where the futures are if all else are plain values, nothing if not."""
+def _different(names: list[str]) -> list[str] | None:
+    """Return the names if none is twice among them, else None.
+
+    Many calls in a row have the same inputs: those are looked at once, and share one list.
+    """
+    global _last_names
+    if names == _last_names:
+        return _last_names
+    if len(names) > 1:
+        if len(set(names)) < len(names):
+            return None
+        _last_names = names
+    return names
+
+
+def _plain_spots(args: tuple[Any, ...]) -> Sequence[_Spot] | None:
+    """Return where the futures are if all else are plain values and lists of them, None if not.
+
+    A range if they are in a row.
+    """
     # A look at each type, not at each argument: a call may have hundreds.
     kinds = set(map(type, args))
     futures = kinds - _ATOMS
-    if not all(getattr(kind, "__dlaunch_key__", False) for kind in futures):
-        return []
+    if not futures:
+        return ()
+    lists = list in futures
+    futures.discard(list)
+    if not all(map(_is_future, futures)):
+        return None
     if len(futures) == len(kinds):
         return range(len(args))
-    return [spot for spot, arg in enumerate(args) if type(arg) in futures]
+    if not lists:
+        spots = [spot for spot, arg in enumerate(args) if type(arg) in futures]
+        first, end = spots[0], spots[-1] + 1
+        return range(first, end) if end - first == len(spots) else spots
+    spots_and_lists: list[_Spot] = []
+    for spot, arg in enumerate(args):
+        if type(arg) is list:
+            inner = set(map(type, arg))
+            if inner and all(map(_is_future, inner)):
+                spots_and_lists.append((spot, len(arg)))
+            elif not inner <= _ATOMS:
+                return None
+        elif type(arg) in futures:
+            spots_and_lists.append(spot)
+    return spots_and_lists
+
+
+def _is_future(kind: type[Any]) -> bool:
+    return getattr(kind, "__dlaunch_key__", False)
+
+
+def _names_at(args: tuple[Any, ...], spots: Sequence[_Spot]) -> list[str]:
+    names: list[str] = []
+    for spot in spots:
+        if isinstance(spot, int):
+            names.append(args[spot].key)
+        else:
+            names += [future.key for future in args[spot[0]]]
+    return names
 
 
 def loads_call(payload: Payload, data: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -241,18 +283,28 @@ def loads_call(payload: Payload, data: Mapping[str, Any]) -> tuple[tuple[Any, ..
         call = loads(payload)  # most calls: nothing in them needs looking up
     if type(call) is list:
         return tuple(call), {}
-    args, kwargs, *spots = call
-    if not spots:
-        return args, kwargs
-    number = spots[1] if len(spots) > 1 else len(spots[0])
-    if number != len(data):
-        raise KeyError(f"inputs are gone: of {number} there are {len(data)}")
-    if len(spots) > 1:
-        args[spots[0] : spots[0]] = data.values()
+    args, kwargs, *where = call
+    if not where:
         return tuple(args), kwargs
-    for spot, value in zip(spots[0], data.values(), strict=True):
-        args[spot] = value
+    if len(where) > 1:
+        first, number = where
+        _check_number(number, data)
+        args[first:first] = data.values()
+        return tuple(args), kwargs
+    [spots] = where
+    _check_number(sum([1 if isinstance(spot, int) else spot[1] for spot in spots]), data)
+    values = iter(data.values())
+    for spot in spots:
+        if isinstance(spot, int):
+            args[spot] = next(values)
+        else:
+            args[spot[0]] = list(itertools.islice(values, spot[1]))
     return tuple(args), kwargs
+
+
+def _check_number(wanted: int, data: Mapping[str, Any]) -> None:
+    if wanted != len(data):
+        raise KeyError(f"inputs are gone: of {wanted} there are {len(data)}")
 
 
 def payload_nbytes(payload: Payload) -> int:

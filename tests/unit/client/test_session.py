@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
+from distributed.client.functions import Function
 from distributed.client.future import Future
-from distributed.client.keys import Function
 from distributed.client.session import Session
 from distributed.errors import ConnectionClosedError, ConnectionLostError, RequestTimeoutError
 from distributed.messages import (

@@ -1,3 +1,4 @@
+import itertools
 import os
 import pickle
 import subprocess
@@ -219,14 +220,100 @@ def test_many_references_to_one_future_are_one_key():
     assert loads_call(payload, {"a": 1})[0] == ([1] * 5,)
 
 
-@pytest.mark.parametrize("spots", ["f", "ff", "vff", "ffv", "vffv", "vfvf", "fvf", "vfvffv"])
-def test_futures_among_plain_values_come_back_where_they_were(spots):
-    keys = [f"k{i}" for i, spot in enumerate(spots) if spot == "f"]
-    args = tuple(Key(f"k{i}") if spot == "f" else i for i, spot in enumerate(spots))
-    payload, names = dumps_call(args, {})
-    assert names == keys
-    wanted = tuple(f"value of k{i}" if spot == "f" else i for i, spot in enumerate(spots))
-    assert loads_call(travelled(payload), {key: f"value of {key}" for key in keys}) == (wanted, {})
+FORMS = {
+    "f": "future",
+    "v": 7,
+    "l": ["future", "future"],
+    "p": [1, None, "x"],
+    "e": [],
+    "m": [1, "future"],
+    "d": [["future"]],
+}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "",
+        "v",
+        "f",
+        "ff",
+        "vff",
+        "ffv",
+        "vffv",
+        "vfvf",
+        "fvf",
+        "vfvffv",
+        "l",
+        "p",
+        "e",
+        "vl",
+        "lv",
+        "ll",
+        "lf",
+        "fl",
+        "flplfe",
+        "pe",
+        "pf",
+        "m",
+        "vm",
+        "ml",
+        "d",
+        "fd",
+    ],
+)
+@pytest.mark.parametrize("kwargs", [{}, {"n": 3, "text": "x"}, {"n": [3]}], ids=["", "plain", "list"])
+def test_futures_come_back_where_they_were(form, kwargs):
+    names, keys = (f"k{i}" for i in itertools.count()), []
+
+    def made(item):
+        if isinstance(item, list):
+            return [made(part) for part in item]
+        if item != "future":
+            return item
+        keys.append(next(names))
+        return Key(keys[-1])
+
+    def valued(item):
+        if isinstance(item, list):
+            return [valued(part) for part in item]
+        return f"value of {item.key}" if isinstance(item, Key) else item
+
+    args = tuple(made(FORMS[kind]) for kind in form)
+    payload, found = dumps_call(args, kwargs)
+    assert found == keys
+    wanted = tuple(valued(arg) for arg in args)
+    assert loads_call(travelled(payload), {key: f"value of {key}" for key in keys}) == (wanted, kwargs)
+
+
+@pytest.mark.parametrize("args", [(), (1,), (Key("a"),), ([Key("a")], 2)])
+def test_a_future_that_is_a_keyword_becomes_its_value(args):
+    payload, names = dumps_call(args, {"n": Key("z")})
+    _, kwargs = loads_call(travelled(payload), {**dict.fromkeys(names, 0), "z": 41})
+    assert (names[-1], kwargs) == ("z", {"n": 41})
+
+
+def test_each_call_has_its_own_lists():
+    payload, _ = dumps_call(([Key("a")], [1]), {})
+    (one, plain), _ = loads_call(payload, {"a": 1})
+    one.append(2)
+    plain.append(2)
+    assert loads_call(payload, {"a": 1}) == (([1], [1]), {})
+
+
+def test_a_list_that_is_two_arguments_is_one_list():
+    for item in (Key("a"), 1):
+        both = [item]
+        payload, _ = dumps_call((both, both), {})
+        (one, other), _ = loads_call(payload, {"a": 1} if item != 1 else {})
+        assert one is other
+
+
+def test_a_list_is_taken_as_it_is_when_the_call_is_made():
+    items = [1]
+    payload, _ = dumps_call((items, Key("a")), {})
+    items.append(2)
+    assert loads_call(payload, {"a": 1})[0] == ([1], 1)
 
 
 def test_a_future_that_is_two_arguments_is_both():
@@ -239,7 +326,7 @@ def test_a_future_that_is_two_arguments_is_both():
         assert dumps_call((Key("a"), Key("b")), {})[1] == ["a", "b"]
 
 
-@pytest.mark.parametrize("args", [(Key("gone"),), (Key("gone"), 1, Key("too"))])
+@pytest.mark.parametrize("args", [(Key("gone"),), (Key("gone"), 1, Key("too")), ([Key("gone"), Key("too")], 1)])
 def test_a_reference_without_its_value_is_a_key_error(args):
     payload, _ = dumps_call(args, {})
     with pytest.raises(KeyError, match="inputs are gone"):
