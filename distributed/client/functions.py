@@ -31,10 +31,8 @@ class Function(NamedTuple):
 
 def _is_named(thing: Any) -> bool:
     """Whether a module, function or class is pickled as its name, and so never changes."""
-    if isinstance(thing, ModuleType):
-        return sys.modules.get(thing.__name__) is thing
-    if not isinstance(thing, FunctionType | BuiltinFunctionType | type):
-        return False
+    if not isinstance(thing, (FunctionType, BuiltinFunctionType, type)):
+        return isinstance(thing, ModuleType) and sys.modules.get(thing.__name__) is thing
     module = getattr(thing, "__module__", None)
     if module is None or module == "__main__" or "." in thing.__qualname__:
         return False
@@ -81,14 +79,10 @@ def _add_state(function: FunctionType, state: list[Any], seen: dict[int, int]) -
 
 def _state_of(function: Any) -> list[Any] | None:
     """Return a list that is the same, part by part, for as long as the pickle of a function is; None if none is."""
-    if _is_named(function):
-        return []
     state: list[Any] = []
-    return state if type(function) is FunctionType and _add_state(function, state, {}) else None
-
-
-def _is_same(one: list[Any], other: list[Any]) -> bool:
-    return len(one) == len(other) and all(map(operator.is_, one, other))
+    if _is_named(function) or (type(function) is FunctionType and _add_state(function, state, {})):
+        return state
+    return None
 
 
 class FunctionRegistry:
@@ -113,7 +107,7 @@ class FunctionRegistry:
         if state is None:
             return _pack(function)
         found = self._packed.get(function)
-        if found is not None and _is_same(found[1], state):
+        if found is not None and len(found[1]) == len(state) and all(map(operator.is_, found[1], state)):
             return found[0]
         packed = _pack(function)
         self._packed[function] = packed, state

@@ -180,29 +180,35 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, 
     spot is a position, or ``(position, number)`` for a list of so many.
     """
     if not kwargs or _ATOMS.issuperset(map(type, kwargs.values())):
-        spots = _plain_spots(args)
-        if spots is not None:
-            if not spots:
-                return _short(list(args) if not kwargs else (args, kwargs)), _NO_KEYS
-            if type(spots) is range:
-                names = _different([arg.key for arg in args[spots.start : spots.stop]])
-                if names is not None:
-                    rest = [*args[: spots.start], *args[spots.stop :]]
-                    return _short((rest, kwargs, spots.start, len(names))), names
-            else:
-                names = _different(_names_at(args, spots))
-                if names is not None:
-                    rest = list(args)
-                    for spot in spots:
-                        rest[spot if isinstance(spot, int) else spot[0]] = None
-                    return _short((rest, kwargs, spots)), names
+        if _ATOMS.issuperset(map(type, args)):
+            data = pickle.dumps((args, kwargs) if kwargs else list(args), _SHORT_PROTOCOL)
+            return (data if len(data) < OUT_OF_BAND else [Buffer(data)]), _NO_KEYS
+        quick = _dumps_without_futures(args, kwargs)
+        if quick is not None:
+            return quick
     payload, keys = _dump((args, kwargs))
     return payload, list(keys)
 
 
-def _short(call: Any) -> Payload:
+def _dumps_without_futures(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, list[str]] | None:
+    """Return a call whose futures are told by their places in it; None if that is not possible."""
+    spots = _plain_spots(args)
+    if spots is None:
+        return None
+    call: Any
+    if type(spots) is range:
+        names = _different([arg.key for arg in args[spots.start : spots.stop]])
+        call = ([*args[: spots.start], *args[spots.stop :]], kwargs, spots.start, len(spots))
+    else:
+        names = _different(_names_at(args, spots))
+        rest = list(args)
+        for spot in spots:
+            rest[spot if isinstance(spot, int) else spot[0]] = None
+        call = (rest, kwargs, spots) if spots else (rest, kwargs)
+    if names is None:
+        return None
     data = pickle.dumps(call, _SHORT_PROTOCOL)
-    return data if len(data) < OUT_OF_BAND else [Buffer(data)]
+    return (data if len(data) < OUT_OF_BAND else [Buffer(data)]), names
 
 
 def _different(names: list[str]) -> list[str] | None:
@@ -228,8 +234,6 @@ def _plain_spots(args: tuple[Any, ...]) -> Sequence[_Spot] | None:
     # A look at each type, not at each argument: a call may have hundreds.
     kinds = set(map(type, args))
     futures = kinds - _ATOMS
-    if not futures:
-        return ()
     lists = list in futures
     futures.discard(list)
     if not all(map(_is_future, futures)):
