@@ -41,6 +41,8 @@ class Executor:
         self._name = name
         self._lock = threading.Lock()
         self._more = threading.Condition(self._lock)
+        # Most tasks come in the order in which they shall run; only the others pay for the heap.
+        self._fifo: deque[RunTask] = deque()
         self._heap: list[tuple[int, int, RunTask]] = []
         self._numbers = count()
         self._queued: dict[str, RunTask] = {}
@@ -66,10 +68,14 @@ class Executor:
 
         A task of a key that is queued already takes its place.
         """
+        queued, fifo = self._queued, self._fifo
         with self._lock:
             for task in tasks:
-                self._queued[task.key] = task
-                heappush(self._heap, (task.rank, next(self._numbers), task))
+                queued[task.key] = task
+                if not fifo or task.rank >= fifo[-1].rank:
+                    fifo.append(task)
+                else:
+                    heappush(self._heap, (task.rank, next(self._numbers), task))
             self._summon()
 
     def withdraw(self, tasks: list[RunTask]) -> list[RunTask]:
@@ -82,6 +88,7 @@ class Executor:
                     del self._queued[task.key]
                     taken.append(task)
             if not self._queued:
+                self._fifo.clear()
                 self._heap.clear()
         return taken
 
@@ -113,6 +120,7 @@ class Executor:
         with self._lock:
             self._closed = True
             self._queued.clear()
+            self._fifo.clear()
             self._heap.clear()
             idle = self._idle
             self._more.notify_all()
@@ -134,16 +142,17 @@ class Executor:
 
     def _next(self) -> RunTask | None:
         """Wait for a task and return it; None when closed."""
+        queued, fifo, heap = self._queued, self._fifo, self._heap
         with self._lock:
             while True:
                 if self._closed:
                     return None
-                if not self._paused:
-                    while self._heap:
-                        task = heappop(self._heap)[2]
-                        if self._queued.get(task.key) is task:
-                            del self._queued[task.key]
-                            return task
+                while (fifo or heap) and not self._paused:
+                    in_line = fifo and not (heap and heap[0][0] < fifo[0].rank)
+                    task = fifo.popleft() if in_line else heappop(heap)[2]
+                    if queued.get(task.key) is task:
+                        del queued[task.key]
+                        return task
                 self._idle += 1
                 self._more.wait()
                 self._idle -= 1

@@ -31,11 +31,10 @@ from distributed.worker.store import PICKLED, Store
 __all__ = ["LARGEST_INLINE", "TaskRunner", "call", "safe_sizeof", "unpicklable"]
 
 LARGEST_INLINE = 4096
-_NONE = dumps(None)
-_SIZEOF_NONE = sizeof(None)
 _NO_DATA: dict[str, Any] = {}
 _ABSENT = object()
-_PLAIN = frozenset({int, float, bool, str, bytes})
+_PLAIN = frozenset({int, float, bool, str, bytes, type(None)})
+"""Types whose objects have nothing of the user's own, and say at once how large they are."""
 
 
 def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -47,7 +46,7 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
 def safe_sizeof(value: Any) -> int:
     """Return the estimated bytes of a user's object, whatever its own methods do."""
     try:
-        return getsizeof(value) if type(value) in _PLAIN else sizeof(value)
+        return sizeof(value)
     except Exception:  # noqa: BLE001 - user code: a property or a __len__ that raises
         return 64
 
@@ -172,17 +171,15 @@ class TaskRunner:
         )
 
     def _finished(self, task: RunTask, value: Any, start: float) -> Outcome:
-        if value is None:
-            message = TaskFinished(task.key, task.run, _SIZEOF_NONE, perf_counter() - start, "NoneType", _NONE)
-            return task, message, None
-        nbytes = safe_sizeof(value)
+        nbytes = getsizeof(value) if type(value) in _PLAIN else safe_sizeof(value)
         result: Payload | None = None
         if nbytes <= LARGEST_INLINE:
             try:
                 result = dumps(value)
             except Exception as error:
                 raise unpicklable(task.key, value, error) from error
-            if (length := payload_nbytes(result)) > LARGEST_INLINE:
+            length = len(result) if type(result) is bytes else payload_nbytes(result)
+            if length > LARGEST_INLINE:
                 nbytes, result = length, None  # the estimate was wrong
         elif self._early is not None:
             value = self._early.place(task.key, task.function, value, nbytes)

@@ -6,6 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -52,6 +53,19 @@ def travelled(payload):
 )
 def test_plain_values_come_back_equal(value):
     assert loads(travelled(dumps(value))) == value
+
+
+ODD = [0, -1, 2**63, -(2**63), 2**64, -(2**64), 10**30, True, False, None, 1.0, -0.0, float("inf"), 5e-324]
+ODD += ["", "\ud800", "\0", "é" * 40_000, b"", b"\x80", 1j, (), [], {}]
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: repr(value)[:20])
+def test_every_plain_value_comes_back_as_it_was_alone_and_as_an_argument(value):
+    for back in (loads(travelled(dumps(value))), loads_call(travelled(dumps_call((value,), {})[0]), {})[0][0]):
+        assert (type(back), repr(back)) == (type(value), repr(value))
+    payload, [key] = dumps_call((value, Key("a")), {"n": value} if type(value) is not list else {})
+    args, kwargs = loads_call(travelled(payload), {key: 1})
+    assert repr((args, kwargs)) == repr(((value, 1), {"n": value} if type(value) is not list else {}))
 
 
 def test_a_small_object_is_bytes():
@@ -172,7 +186,7 @@ def test_deep_nesting_is_a_recursion_error_or_comes_back():
 
 @pytest.mark.parametrize("payload", [[], b"", b"junk", [b"junk"], ["text"], [5], [None, Buffer(b"")]])
 def test_what_is_no_payload_raises(payload):
-    with pytest.raises((RemoteProtocolError, EOFError, pickle.UnpicklingError, TypeError)):
+    with pytest.raises((RemoteProtocolError, EOFError, pickle.UnpicklingError, TypeError, msgspec.DecodeError)):
         loads(payload)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 
 import pytest
@@ -59,6 +60,20 @@ def test_tasks_run_by_rank_then_in_order(bench):
     bench.gate.set()
     until_sync(lambda: len(bench.ended()) == 5)
     assert bench.started == ["first", "a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_however_they_come_those_of_a_rank_run_as_they_came(bench, seed):
+    chance = random.Random(seed)
+    ranks = [chance.randrange(5) for _ in range(40)]
+    tasks = [task(f"{rank} {number:02}", rank) for number, rank in enumerate(ranks)]
+    bench.executor.pause()
+    while tasks:
+        bench.executor.push([tasks.pop(0) for _ in range(min(len(tasks), chance.randrange(1, 6)))])
+    bench.gate.set()
+    bench.executor.resume()
+    until_sync(lambda: len(bench.ended()) == len(ranks))
+    assert bench.started == sorted(bench.started)
 
 
 def test_many_ends_wake_the_loop_once(bench):
