@@ -13,7 +13,7 @@ from typing import Any, Final
 from distributed.client.connecting import Connecting
 from distributed.client.control import Control
 from distributed.client.executor import ClientExecutor
-from distributed.client.fetching import Fetched, fetch, load_result
+from distributed.client.fetching import Fetched, fetch, load_result, load_results
 from distributed.client.functions import Function, FunctionRegistry
 from distributed.client.future import Future, done_already
 from distributed.client.graphs import call_of, is_key, plan
@@ -205,7 +205,7 @@ class Client(Connecting, Control):
         left = None if deadline is None else deadline - time.monotonic()
         states = _unique(found, errors, timeout, left)
         got = Fetched()
-        absent = [state for state in states if not got.take(state)]
+        absent = got.take_all(states)
         if absent:
             more = self.session.run(fetch(self.session, absent), None if left is None else max(left, 0.001))
             got.payloads.update(more.payloads)
@@ -363,14 +363,14 @@ def _filled(structure: Any, states: list[KeyState], got: Fetched, errors: str) -
             if state.key in got.errors:
                 raise got.errors[state.key]
     values = _loaded(got, errors)
-    filled = fill(structure, lambda future: values.get(future.key, MISSING))
+    filled = fill(structure, values)
     return None if filled is MISSING else filled
 
 
 def _loaded(got: Fetched, errors: str) -> dict[str, Any]:
     """Key -> result; payloads go as they are read, so that not all are there twice."""
     if errors == "raise":
-        return {key: load_result(key, got.payloads.pop(key)) for key in list(got.payloads)}
+        return load_results(got.payloads)
     values = {}
     for key, payload in got.payloads.items():
         with contextlib.suppress(TaskError):

@@ -225,7 +225,7 @@ class Future:
         callback: Waiter = _Callback(self, function, self._client.callbacks)
         with self._client.session.lock:
             if self._state.status == "pending":
-                self._state.waiters = [*(self._state.waiters or ()), callback]
+                self._state.waiters = (*self._state.waiters, callback)
                 return
         callback.notify(self._state)
 

@@ -16,7 +16,7 @@ from distributed.client.snapshots import detached
 from distributed.client.table import KeyState
 from distributed.messages import TaskOptions, TaskSpec
 from distributed.payloads import Payload
-from distributed.wire.payload import dumps_call
+from distributed.wire.payload import dumps_call, dumps_plain_calls
 
 __all__ = ["CALLS_PER_BATCH", "FEWEST_PER_BATCH", "Calls", "checked_key", "in_batches"]
 
@@ -25,6 +25,7 @@ CALLS_PER_BATCH: Final = 500
 FEWEST_PER_BATCH: Final = 8
 """Of tasks that are many calls each."""
 _MOST_BYTES: Final = 2**23
+_NO_KEYS: Final[list[str]] = []
 
 
 def checked_key(key: Any) -> Any:
@@ -96,43 +97,45 @@ class Calls:
     ) -> list[KeyState]:
         """Send the calls with these arguments.  Raises what the pickling of an argument raises."""
         first, kwargs = self._first, self._kwargs
-        pairs = [dumps_call(first + args if first else args, kwargs) for args in batch]
-        keys = self._keys(pairs)
-        payloads = [payload for payload, _ in pairs]
-        if options is None and places is None and _is_plain(pairs):
+        calls = [first + args for args in batch] if first else batch
+        plain = None if kwargs else dumps_plain_calls(calls)
+        if plain is not None:
+            payloads: Sequence[Payload] = plain
+            needs = [_NO_KEYS] * len(plain)
+        else:
+            pairs = [dumps_call(args, kwargs) for args in calls]
+            payloads = [payload for payload, _ in pairs]
+            needs = [dependencies for _, dependencies in pairs]
+        keys = self._keys(payloads, needs)
+        if options is None and places is None and _are_small(payloads) and not any(needs):
             return session.submit_block(keys, payloads, self._packed)
         specs = [
             TaskSpec(key, self._packed.id, detached(payload), dependencies, options)
-            for key, (payload, dependencies) in zip(keys, pairs, strict=True)
+            for key, payload, dependencies in zip(keys, payloads, needs, strict=True)
         ]
         if places is not None:
             _place(specs, *places)
         return session.submit(specs, self._packed)
 
-    def _keys(self, pairs: list[tuple[Payload, list[str]]]) -> list[str]:
+    def _keys(self, payloads: Sequence[Payload], needs: list[list[str]]) -> list[str]:
         if self._names is not None:
-            keys = list(islice(self._names, len(pairs)))
-            if len(keys) < len(pairs):
+            keys = list(islice(self._names, len(payloads)))
+            if len(keys) < len(payloads):
                 raise ValueError("map was given fewer keys than calls")
             return keys
         front, tokens = f"{self._packed.name}-", self._tokens
         if tokens is not None:
-            return tokens.many(front, len(pairs))
+            return tokens.many(front, len(payloads))
         start = self._packed.id.encode()
-        return [front + token_of(start, payload, dependencies) for payload, dependencies in pairs]
+        return [front + token_of(start, *call) for call in zip(payloads, needs, strict=True)]
 
 
 _Places = tuple[Iterator[Any], dict[str, Any]] | None
 
 
-def _is_plain(pairs: list[tuple[Payload, list[str]]]) -> bool:
-    """Whether the calls depend on nothing and are small, so that they can go as one message."""
-    total = 0
-    for payload, dependencies in pairs:
-        if dependencies or type(payload) is not bytes:
-            return False
-        total += len(payload)
-    return total < _MOST_BYTES
+def _are_small(payloads: Sequence[Payload]) -> bool:
+    """Whether all these together can go as one message."""
+    return set(map(type, payloads)) == {bytes} and sum(map(len, payloads)) < _MOST_BYTES
 
 
 def _place(specs: list[TaskSpec], places: Iterator[Any], options: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ class _Tally:
         state = future._state
         with future.client.session.lock:
             if state.status == "pending":
-                state.waiters = [*(state.waiters or ()), self]
+                state.waiters = (*state.waiters, self)
                 return
         self.notify(state)
 

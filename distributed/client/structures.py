@@ -4,7 +4,7 @@ places.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from distributed.client.future import Future
@@ -30,18 +30,23 @@ def find_futures(structure: Any) -> Iterator[Future]:
                 yield from find_futures(value)
 
 
-def fill(structure: Any, value_of: Callable[[Future], Any]) -> Any:
-    """Return the structure with each future replaced by its value; MISSING ones are left out of
-    containers.
+def fill(structure: Any, values: Mapping[str, Any]) -> Any:
+    """Return the structure with each future replaced by the value of its key; those without one are left out of
+    containers, and MISSING if there is no container.
     """
     if isinstance(structure, Future):
-        return value_of(structure)
+        return values.get(structure.key, MISSING)
     if isinstance(structure, dict):
-        filled = ((key, fill(value, value_of)) for key, value in structure.items())
+        filled = ((key, fill(value, values)) for key, value in structure.items())
         return {key: value for key, value in filled if value is not MISSING}
     if isinstance(structure, list | tuple | set | frozenset):
-        values = [value for item in structure if (value := fill(item, value_of)) is not MISSING]
+        get = values.get
+        items = [
+            value
+            for item in structure
+            if (value := get(item.key, MISSING) if type(item) is Future else fill(item, values)) is not MISSING
+        ]
         if hasattr(structure, "_fields"):  # a named tuple
-            return type(structure)(*values)
-        return type(structure)(values) if type(structure) is not list else values
+            return type(structure)(*items)
+        return type(structure)(items) if type(structure) is not list else items
     return structure

@@ -73,7 +73,7 @@ class KeyState(msgspec.Struct, eq=False, gc=False):
     status: Status = PENDING
     type_name: str = ""
     detail: bytes | list[Any] | Remote | ErrorInfo | BaseException | None = None
-    waiters: list[Waiter] | None = None
+    waiters: tuple[Waiter, ...] = ()
 
     def __repr__(self) -> str:
         return f"<KeyState {self.key}: {self.status}, {self.refs} futures>"
@@ -83,8 +83,8 @@ class KeyState(msgspec.Struct, eq=False, gc=False):
         self.detail = detail  # before the status: other threads look at that first
         self.status = status
         waiters = self.waiters
-        if waiters is not None:
-            self.waiters = None
+        if waiters:
+            self.waiters = ()
             for waiter in waiters:
                 waiter.notify(self)
 

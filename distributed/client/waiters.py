@@ -86,14 +86,13 @@ class Countdown:
 
     def watch(self, states: Sequence[KeyState]) -> None:
         """Add this to all ``states`` that are pending; the others are counted at once."""
+        alone = (self,)  # what most have in common
         for state in states:
             if self._wake is None:
                 return
             if state.status == "pending":
-                if state.waiters is None:
-                    state.waiters = [self]
-                else:
-                    state.waiters.append(self)
+                waiters = state.waiters
+                state.waiters = (*waiters, self) if waiters else alone
             else:
                 self.notify(state)
 
@@ -102,4 +101,4 @@ class Countdown:
         self._wake = None
         for state in states:
             if state.waiters:
-                state.waiters = [w for w in state.waiters if w is not self] or None
+                state.waiters = tuple(waiter for waiter in state.waiters if waiter is not self)

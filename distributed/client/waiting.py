@@ -176,7 +176,7 @@ class as_completed:  # noqa: N801 - the name of its model in concurrent.futures
         if len(known) > 1:
             return
         if state.status == "pending":
-            state.waiters = [*(state.waiters or ()), self]
+            state.waiters = (*state.waiters, self)
         else:
             self.notify(state)
 

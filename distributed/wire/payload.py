@@ -21,7 +21,7 @@ import msgspec
 from distributed.errors import RemoteProtocolError
 from distributed.payloads import Buffer, Payload
 
-__all__ = ["dumps", "dumps_call", "loads", "loads_call", "payload_nbytes", "sizeof"]
+__all__ = ["dumps", "dumps_call", "dumps_plain_calls", "loads", "loads_call", "payload_nbytes", "sizeof"]
 
 OUT_OF_BAND = 65536
 """Bytes from which a part of a payload travels as a frame of its own."""
@@ -200,6 +200,17 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, 
             return quick
     payload, keys = _dump((args, kwargs))
     return payload, list(keys)
+
+
+def dumps_plain_calls(calls: Sequence[tuple[Any, ...]]) -> list[bytes] | None:
+    """Return the payload of each call, as :func:`dumps_call` does, if they are small and of plain values only."""
+    if not _ATOMS.issuperset(map(type, itertools.chain.from_iterable(calls))):
+        return None
+    try:
+        payloads = [_encode((args,)) for args in calls]
+    except _INEXPRESSIBLE:
+        return None
+    return payloads if max(map(len, payloads), default=0) < OUT_OF_BAND else None
 
 
 def _dumps_without_futures(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, list[str]] | None:

@@ -21,7 +21,7 @@ class Watcher:
     def __init__(self, *states):
         self.seen = []
         for state in states:
-            state.waiters = [self]
+            state.waiters = (self,)
 
     def notify(self, state):
         self.seen.append((state.key, state.status))
@@ -50,7 +50,7 @@ def test_an_inline_result_is_kept_as_it_came():
     assert table.apply(in_memory("x", b"payload"))
     assert (x.status, x.detail, x.type_name) == ("finished", b"payload", "int")
     assert watcher.seen == [("x", "finished")]
-    assert x.waiters is None
+    assert x.waiters == ()
 
 
 def test_a_result_elsewhere_names_its_holders():

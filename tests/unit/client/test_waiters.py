@@ -66,7 +66,7 @@ def test_ended_keys_count_at_once():
     keys[0].end("finished", b"")
     Countdown(1, lambda: woken.append(1)).watch(keys)
     assert woken == [1]
-    assert keys[1].waiters is None  # no need to watch the rest
+    assert keys[1].waiters == ()  # no need to watch the rest
 
 
 def test_a_failure_wakes_early_if_asked_to():

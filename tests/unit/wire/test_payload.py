@@ -16,7 +16,7 @@ from distributed.errors import RemoteProtocolError
 from distributed.messages import Reply
 from distributed.payloads import Buffer
 from distributed.wire.frames import decode_batch, encode_batch
-from distributed.wire.payload import dumps, dumps_call, loads, loads_call, payload_nbytes, sizeof
+from distributed.wire.payload import dumps, dumps_call, dumps_plain_calls, loads, loads_call, payload_nbytes, sizeof
 
 ROOT = Path(__file__).parents[3]
 
@@ -305,6 +305,20 @@ def test_a_future_that_is_a_keyword_becomes_its_value(args):
     payload, names = dumps_call(args, {"n": Key("z")})
     _, kwargs = loads_call(travelled(payload), {**dict.fromkeys(names, 0), "z": 41})
     assert (names[-1], kwargs) == ("z", {"n": 41})
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [[], [()], [(1,), (2, "x")], [(2**70,)], [(1,), (b"x" * 2**16,)], [(1,), ([],)], [(1,), (Key("a"),)]],
+    ids=str,
+)
+def test_plain_calls_at_once_are_what_they_are_one_by_one(calls):
+    payloads = dumps_plain_calls(calls)
+    if payloads is None:
+        assert {type(arg) for args in calls for arg in args} - {int} or calls == [(2**70,)]
+    else:
+        assert payloads == [dumps_call(args, {})[0] for args in calls]
+        assert [loads_call(payload, {}) for payload in payloads] == [(args, {}) for args in calls]
 
 
 def test_each_call_has_its_own_lists():
