@@ -46,7 +46,7 @@ from distributed.worker.actions import Action, Answer, Beat, Leave, Pause, Resum
 from distributed.worker.batch import Batch
 from distributed.worker.fetches import Fetches
 from distributed.worker.resources import Resources
-from distributed.worker.waiting import Waiting, validate_waiting
+from distributed.worker.waiting import Waiting
 
 __all__ = ["PAUSE_ABOVE", "RESUME_BELOW", "WorkerMachine"]
 
@@ -126,7 +126,7 @@ class WorkerMachine:
         if self.closing:
             batch.messages.append(TaskReturned(task.key, task.run))
             return
-        known = self._current(task.key)
+        known = self.current(task.key)
         if known is not None:
             if task.run <= known.run:
                 return  # a duplicate, or late
@@ -137,7 +137,7 @@ class WorkerMachine:
             self._wait(Waiting({task.key: task}, missing, task.who_has, task.nbytes), missing, batch)
         else:
             self._ready(task, batch)
-        if known is not None and self._current(task.key) is None:
+        if known is not None and self.current(task.key) is None:
             self._left([task.key], batch)
 
     def _run_block(self, block: RunBlock, batch: Batch) -> None:
@@ -163,7 +163,7 @@ class WorkerMachine:
         self.active.update(fresh)
         batch.execute += tasks
 
-    def _current(self, key: str) -> RunTask | None:
+    def current(self, key: str) -> RunTask | None:
         """The task of this key that is to run here, wherever it is."""
         if (task := self.active.get(key)) is not None:
             return task
@@ -184,7 +184,7 @@ class WorkerMachine:
         for key in missing:
             holders = who_has.get(key)
             # Most are on their way: only the first of the tasks that need a thing is told where it lies.
-            if (holders is None and key in wants) or self._current(key) is not None:
+            if (holders is None and key in wants) or self.current(key) is not None:
                 continue
             if others := self._others(holders or ()):
                 sources[key] = others
@@ -212,7 +212,7 @@ class WorkerMachine:
         batch.messages.append(TaskMissingData(task.key, task.run, missing))
 
     def _steal_task(self, message: StealTask, batch: Batch) -> None:
-        task = self._current(message.key)
+        task = self.current(message.key)
         if task is None or task.run != message.run:
             return  # it ended: that message is the answer
         if task.key in self.active:
@@ -223,7 +223,7 @@ class WorkerMachine:
         self._left([task.key], batch)
 
     def _cancel_task(self, message: CancelTask, batch: Batch) -> None:
-        task = self._current(message.key)
+        task = self.current(message.key)
         if task is not None:
             if task.run == message.run:
                 self._discard(task, batch)
@@ -260,8 +260,12 @@ class WorkerMachine:
                     self.fetches.forget(key)
 
     def _drop_data(self, message: DropData, batch: Batch) -> None:
+        held, made, drops = self.held, self.made, batch.drops
         for key in message.keys:
-            self._forget_data(key, batch)
+            if held.pop(key, None) is not None:
+                made.pop(key, None)
+                drops.append(key)
+        for key in message.keys if self.asked else ():
             if self.asked.pop(key, None) is not None and key not in self.needed_by:
                 self.fetches.forget(key)
 
@@ -279,7 +283,7 @@ class WorkerMachine:
             others = self._others(holders)
             if key in self.held:
                 here[key] = self.held[key]
-            elif self._current(key) is not None:
+            elif self.current(key) is not None:
                 self.asked[key] = others
             elif others or key in self.fetches:
                 self.asked[key] = others
@@ -300,7 +304,8 @@ class WorkerMachine:
     # -- from the executor -----------------------------------------------------
 
     def _executed(self, event: events.Executed, batch: Batch) -> None:
-        active, held, wants = self.active, self.held, self.fetches.wants
+        active, held, made, wants = self.active, self.held, self.made, self.fetches.wants
+        values, sizes = batch.values, batch.sizes  # batch.keep, without the call
         finished: list[TaskFinished] = []
         function = ""
         failed: list[str] = []
@@ -317,9 +322,9 @@ class WorkerMachine:
                     finished = []
                 function = task.function
                 finished.append(message)
-                held[key] = message.nbytes
-                self.made[key] = message.run
-                batch.keep(key, value, message.nbytes)
+                held[key] = sizes[key] = message.nbytes
+                made[key] = message.run
+                values[key] = value
                 if key in self.needed_by or key in self.asked or key in wants:
                     # First that it is there, then what follows from that.
                     batch.finish(finished)
@@ -413,7 +418,7 @@ class WorkerMachine:
         gone: list[str] = []
         missing: dict[Waiting, dict[str, list[str]]] = {}
         for key, tried in keys.items():
-            if self._current(key) is not None:
+            if self.current(key) is not None:
                 continue  # told to compute it meanwhile: its end decides
             if self.asked.pop(key, None) is not None:
                 batch.messages.append(FetchFailed({key: tried}))
@@ -481,17 +486,3 @@ class WorkerMachine:
         self.asked.clear()
         self.fetches.clear()
         batch.messages.append(Goodbye(event.reason))
-
-    def validate(self) -> None:
-        """Check that the state agrees with itself both ways.  For tests; raises AssertionError."""
-        keys = [*self.active, *self.waiting, *self.resources.blocked]
-        assert len(keys) == len(set(keys)), "a task is at two places"
-        validate_waiting(self.waiting, self.needed_by)
-        for needed in self.needed_by:
-            assert needed in self.fetches or self._current(needed) is not None, f"{needed} will never come"
-        for key in self.asked:
-            assert key in self.fetches or self._current(key) is not None, f"{key} was asked for and will never come"
-        for key in self.fetches.wants:
-            assert key in self.needed_by or key in self.asked, f"{key} is fetched for nobody"
-        assert set(self.made) <= set(self.held), "a run made a key that is not held"
-        self.fetches.validate()

@@ -30,6 +30,7 @@ from distributed.messages import (
 )
 from distributed.worker import events
 from distributed.worker.fetches import PEERS_AT_ONCE
+from distributed.worker.invariants import validate
 from distributed.worker.machine import WorkerMachine
 from tests.blocks import apart
 
@@ -62,7 +63,7 @@ class World:
     def happen(self, event):
         self.story.append(event)
         self._take(self.machine.handle(event))
-        self.machine.validate()
+        validate(self.machine)
         assert self.store == self.machine.held, "the store and what is held differ"
         assert len(self.requests) <= PEERS_AT_ONCE
 

@@ -29,6 +29,7 @@ from distributed.messages import (
     TaskReturned,
 )
 from distributed.worker import actions, events
+from distributed.worker.invariants import validate
 from distributed.worker.machine import WorkerMachine
 
 HERE, THERE, YONDER = "10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"
@@ -51,7 +52,7 @@ class Driver:
 
     def handle(self, event):
         result = self.machine.handle(event)
-        self.machine.validate()
+        validate(self.machine)
         return result
 
     def told(self, *messages):
