@@ -32,7 +32,6 @@ from distributed.errors import (
 from distributed.messages import (
     Goodbye,
     Message,
-    ReleaseKeys,
     Reply,
     Request,
     SubmitBlock,
@@ -54,6 +53,7 @@ T = TypeVar("T")
 
 _TASKS_PER_MESSAGE: Final = 1000
 _BYTES_PER_MESSAGE: Final = 2**23
+_BYTES_PER_BATCH: Final = 2**17
 _MANY_RELEASED: Final = 64
 """So many released keys are sent at once, fewer with the next message, or within ``_RELEASE_S``."""
 _RELEASE_S: Final = 0.005
@@ -318,10 +318,9 @@ class Session:
             self._own(self._pump_when_drained())
             return
         try:
-            message = self._next_message()
-            self._connection.send(message)
-            if type(message) is ReleaseKeys and self._outgoing:
-                self._connection.send(self._next_message())  # what it waited for
+            # What fits goes as one batch: a message by itself costs everybody a turn.
+            while self._outgoing and self._connection.pending_bytes < _BYTES_PER_BATCH:
+                self._connection.send(self._next_message())
         except CommError:
             return  # the reader sees it too, and ends the session
         if not self._woken:
