@@ -38,6 +38,9 @@ class StubConnection:
         self.busy = False
         self.closed = False
         self.drains = 0
+        self.bytes_per_message = 1000
+        self.pending_bytes = 0
+        self.turns = []
         self._incoming = asyncio.Queue()
         self._free = asyncio.Event()
 
@@ -47,6 +50,14 @@ class StubConnection:
 
     def send(self, *messages):
         self.sent += messages
+        if not self.pending_bytes:
+            self.turns.append(0)
+            asyncio.get_running_loop().call_soon(self._flush)
+        self.pending_bytes += self.bytes_per_message
+        self.turns[-1] += 1
+
+    def _flush(self):
+        self.pending_bytes = 0
 
     async def drain(self):
         self.drains += 1
@@ -154,6 +165,19 @@ def test_few_tasks_of_a_kind_are_no_block():
         session.submit([spec(f"k{i}") for i in range(7)], DOUBLE)
         await until(lambda: connection.sent)
         assert [type(message) for message in connection.sent] == [SubmitTasks]
+
+    with_session(test)
+
+
+@pytest.mark.parametrize(("size", "turns"), [(1000, [6]), (2**16, [2, 2, 2]), (2**20, [1] * 6)])
+def test_messages_that_wait_go_together_up_to_a_size(size, turns):
+    async def test(session, connection):
+        connection.bytes_per_message = size
+        for number in range(6):
+            session.post(WantKeys([str(number)]))
+        await until(lambda: len(connection.sent) == 6)
+        assert connection.turns == turns
+        assert connection.sent == [WantKeys([str(number)]) for number in range(6)]
 
     with_session(test)
 
