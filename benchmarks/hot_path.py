@@ -195,7 +195,9 @@ class Bench:
         futures: list[Future] = []
         for start in range(0, count, CALLS_PER_BATCH):
             batch = [(number,) for number in range(start, min(count, start + CALLS_PER_BATCH))]
-            futures += [Future(state, cast(Any, self)) for state in calls.send(self.session, batch, None, None)]
+            futures += [
+                Future(state.key, cast(Any, self), state) for state in calls.send(self.session, batch, None, None)
+            ]
         return futures
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future:
@@ -203,7 +205,7 @@ class Bench:
         packed: Function = self.registry.pack(function)
         payload, dependencies = dumps_call(args, {})
         spec = TaskSpec(f"{packed.name}-{self.tokens.next()}", packed.id, payload, dependencies)
-        return Future(self.session.submit([spec], packed)[0], cast(Any, self))
+        return Future(spec.key, cast(Any, self), self.session.submit([spec], packed)[0])
 
     def work(self) -> None:
         """Go round until nobody has anything to say."""

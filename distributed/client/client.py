@@ -115,7 +115,7 @@ class Client(Connecting, Control):
             token = token_of(packed.id.encode(), payload, dependencies) if pure else self._tokens.next()
             key = f"{packed.name}-{token}"
         spec = TaskSpec(key, packed.id, detached(payload), dependencies, options)
-        return Future(self.session.submit([spec], packed)[0], self)
+        return Future(key, self, self.session.submit([spec], packed)[0])
 
     def map(
         self,
@@ -161,7 +161,7 @@ class Client(Connecting, Control):
         where = None if places is None else (places, {**others, **loose})
         futures: list[Future] = []
         while batch := list(islice(calls, at_once)):
-            futures += [Future(state, self) for state in sender.send(self.session, batch, options, where)]
+            futures += [Future(state.key, self, state) for state in sender.send(self.session, batch, options, where)]
         return futures
 
     def get(self, graph: Mapping[Hashable, Any], keys: Any, **options: Any) -> Any:
@@ -269,7 +269,7 @@ class Client(Connecting, Control):
             timeout_s=self.timeout_s,
         )
         # A key given twice has one state, acquired once: its second future acquires it again.
-        futures = [Future(states.pop(key, key), self) for key in keys]
+        futures = [Future(key, self, states.pop(key)) if key in states else Future(key, self) for key in keys]
         if isinstance(data, dict):
             return dict(zip(data, futures, strict=True))
         return type(data)(futures) if several else futures[0]

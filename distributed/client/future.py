@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Any, ClassVar, Protocol
 
+import msgspec
+
 from distributed.client.callbacks import CallbackThread
 from distributed.client.defaults import default_owner
 from distributed.client.fetching import fetch, load_result
@@ -17,6 +19,9 @@ from distributed.client.waiters import Countdown, LoopWaker, ThreadWaker
 from distributed.errors import RequestTimeoutError
 
 __all__ = ["Future", "Owner", "done_already", "on_loop_of"]
+
+_LATER: Any = None
+"""What is found out when a future is made of a key only."""
 
 
 class Owner(Protocol):
@@ -56,26 +61,29 @@ class _Callback:
         self._callbacks.call(self._function, self._future)
 
 
-class Future:
+class Future(msgspec.Struct, eq=False, gc=False):
     """A result that is being computed, or lies on the cluster.
 
     Made by :meth:`Client.submit` and its kin.  Give it to further tasks as an argument, at any
     depth, to use the result there; ask for the result here with :meth:`result` or ``await``.  The
     cluster keeps the result for as long as somebody holds a future of it.
 
-    ``Future(key)`` is a hold on a key that somebody else submitted.
+    ``Future(key)`` is a hold on a key that somebody else submitted.  A copy is another hold.
     """
 
-    __slots__ = ("__weakref__", "_client", "_state", "key")
+    # A record, made by the million: it costs half of what an object with an initializer does, and the garbage collector
+    # does not pass over it.  Weak references it cannot have for that.
     __dlaunch_key__: ClassVar[bool] = True
     key: str
     """The task's name on the scheduler.  No property: a call may have hundreds of futures among its arguments."""
+    _client: Any = None
+    _state: KeyState = _LATER
 
-    def __init__(self, key: str | KeyState, client: Owner | None = None) -> None:
-        owner = default_owner() if client is None else client
-        self._client: Owner = owner
-        self._state: KeyState = owner.session.want(key) if isinstance(key, str) else key
-        self.key = self._state.key
+    def __post_init__(self) -> None:
+        if self._state is _LATER:
+            if self._client is None:
+                self._client = default_owner()
+            self._state = self._client.session.want(self.key)
 
     def __repr__(self) -> str:
         state = self._state
@@ -84,15 +92,17 @@ class Future:
 
     def __del__(self) -> None:
         try:
-            client, state = self._client, self._state
-            session = client._session  # type: ignore[attr-defined]
-            if session is not None:
-                session.forget(state)
+            session = self._client._session
+            if session is not None and self._state is not _LATER:
+                session.forget(self._state)
         except AttributeError:
-            pass  # never completely made, or released already
+            pass  # never completely made
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Future, (self.key,)
+
+    def __copy__(self) -> Future:
+        return Future(self.key, self._client)
 
     # -- what is known -----------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import copy
 import gc
 import pickle
 import threading
@@ -352,9 +353,15 @@ def test_lost_data_raise_where_they_were(waiting, held, bed):
 def test_a_future_is_rebuilt_on_the_default_client(client):
     future = client.submit(inc, 1)
     future.result(5)
-    copy = pickle.loads(pickle.dumps(future))
-    assert copy.key == future.key
-    assert copy.result(5) == 2
+    rebuilt = pickle.loads(pickle.dumps(future))
+    assert rebuilt.key == future.key
+    assert rebuilt.result(5) == 2
+    again = copy.copy(future)
+    state = again._state
+    assert (again.key, state.refs) == (future.key, 3)
+    del again
+    client.session.want("other")  # counts what was released until now
+    assert state.refs == 2
     stranger = Future("nobody-knows-it")
     with pytest.raises(CancelledError, match="unknown here"):
         stranger.result(5)

@@ -249,7 +249,7 @@ def test_collected_futures_release_their_keys_together():
         states = session.submit([spec("x"), spec("y")], DOUBLE)
         connection.arrive(*[KeyInMemory(key, "int", 8, [], b"r") for key in "xy"])
         await until(lambda: states[1].status == "finished")
-        futures = [Future(state, owner) for state in states]
+        futures = [Future(state.key, owner, state) for state in states]
         del futures
         gc.collect()
         await until(lambda: len(connection.sent) == 2)
@@ -266,7 +266,7 @@ def unhurried(monkeypatch):
 @pytest.mark.usefixtures("unhurried")
 def test_a_released_key_goes_with_what_is_submitted_next_and_before_it():
     async def test(session, connection):
-        future = Future(session.submit([spec("x")], DOUBLE)[0], Owner(session))
+        future = Future("x", Owner(session), session.submit([spec("x")], DOUBLE)[0])
         await until(lambda: connection.sent)
         connection.arrive(KeyInMemory("x", "int", 8, [], b"r"))
         await until(future.done)
@@ -321,7 +321,7 @@ def test_many_released_keys_go_at_once():
 
 def test_a_future_may_be_collected_while_the_lock_is_held():
     async def test(session, connection):
-        future = Future(session.submit([spec("x")], DOUBLE)[0], Owner(session))
+        future = Future("x", Owner(session), session.submit([spec("x")], DOUBLE)[0])
         with session.lock:
             del future
             gc.collect()

@@ -25,7 +25,7 @@ class Owner:
 @pytest.fixture
 def futures():
     owner = Owner()
-    return [Future(KeyState(name), owner) for name in "abc"]
+    return [Future(name, owner, KeyState(name)) for name in "abc"]
 
 
 def test_futures_are_found_at_any_depth_in_order(futures):
