@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "programs"))
 from bench_cases import CASES, Figures, warm_up
 from bench_clusters import Ours
 
-TASKS = {"throughput": 10_000, "latency": 500, "tree": 8191, "chain": 1_000, "all_to_all": 200, "chunks": 1_000_000}
+TASKS = {"throughput": 10_000, "latency": 500, "tree": 8191, "chain": 1_000, "all_to_all": 1_000, "chunks": 1_000_000}
 """How many tasks a case is at scale 1."""
 
 

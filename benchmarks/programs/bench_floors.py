@@ -19,6 +19,8 @@ CASES = ("latency", "transfer", "startup")
 NBYTES = 256_000_000
 TRIPS = 2_000
 STARTS = 20
+RESTS = 9
+REST_S = 0.5
 
 
 def measure(names: list[str], scale: float, workers: int) -> dict[str, Any]:
@@ -26,7 +28,10 @@ def measure(names: list[str], scale: float, workers: int) -> dict[str, Any]:
     del workers
     found: dict[str, Any] = {}
     if "latency" in names:
-        found["latency"] = {"median ms": _trip_s(max(50, int(TRIPS * scale))) * 1e3}
+        found["latency"] = {
+            "median ms": _trip_s(max(50, int(TRIPS * scale))) * 1e3,
+            "after a rest ms": _trip_s(RESTS, rest_s=REST_S) * 1e3,
+        }
     if "transfer" in names:
         nbytes = int(NBYTES * scale)
         found["transfer"] = {
@@ -68,11 +73,13 @@ def _echo(connection: socket.socket) -> None:
         connection.sendall(data)
 
 
-def _trip_s(count: int) -> float:
-    """The median of a round trip of 64 bytes between two processes."""
+def _trip_s(count: int, rest_s: float = 0.0) -> float:
+    """The median of a round trip of 64 bytes between two processes, each after so much rest."""
     taken_s, data = [], bytes(64)
     with _peer(_echo) as sock:
         for _ in range(count):
+            if rest_s:
+                time.sleep(rest_s)
             began = time.perf_counter()
             sock.sendall(data)
             sock.recv(4096)
