@@ -28,6 +28,7 @@ from distributed.sharing.segments import live
 from distributed.units import format_memory
 from distributed.worker import actions, events
 from distributed.worker.background import in_thread
+from distributed.worker.backlog import Backlog
 from distributed.worker.executor import Executor
 from distributed.worker.heartbeats import Heartbeats
 from distributed.worker.joining import Membership, SchedulerSeeker
@@ -114,6 +115,7 @@ class Worker(Operations):
         self._membership: Membership | None = None
         self._registered = asyncio.Event()
         self._heartbeats = Heartbeats(self._measure, self._is_quiet)
+        self._backlog = Backlog(lambda: self.executor.queued, lambda: self.executor.ended, lambda: self._measure(True))
         self._perform = self._performers()
 
     # -- life ------------------------------------------------------------------
@@ -250,6 +252,7 @@ class Worker(Operations):
 
     async def _close(self, reason: str) -> None:
         self._heartbeats.stop()
+        self._backlog.stop()
         if hasattr(self, "executor"):  # else it never started
             self._collect()
             self.handle(events.Closing(reason))
@@ -333,6 +336,7 @@ class Worker(Operations):
     def _execute(self, action: actions.Execute) -> None:
         self.executor.push(action.tasks)
         self._heartbeats.stir()
+        self._backlog.stir()
 
     def _withdraw(self, action: actions.Withdraw) -> None:
         if taken := self.executor.withdraw(action.tasks):

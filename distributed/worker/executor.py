@@ -31,7 +31,7 @@ class Executor:
 
     ``run`` carries out one task in a thread; ``wake`` is called from a thread when there are
     outcomes to take, and must be safe from any thread.  All other methods are for the loop's
-    thread.
+    thread.  ``ended`` counts the outcomes that were taken.
     """
 
     def __init__(self, nthreads: int, run: Runner, wake: Callable[[], None], name: str = "task") -> None:
@@ -48,6 +48,7 @@ class Executor:
         self._queued: dict[str, RunTask] = {}
         self._outcomes: deque[Outcome] = deque()
         self._woken = False
+        self.ended = 0
         self._threads: list[threading.Thread] = []
         self._idle = 0
         self._paused = False
@@ -98,7 +99,9 @@ class Executor:
         # none is left behind.
         self._woken = False
         outcomes = self._outcomes
-        return [outcomes.popleft() for _ in range(len(outcomes))]
+        taken = [outcomes.popleft() for _ in range(len(outcomes))]
+        self.ended += len(taken)
+        return taken
 
     def pause(self) -> None:
         """Start no task until ``resume``; those that run run on."""

@@ -282,7 +282,7 @@ def test_an_uploaded_module_replaces_the_one_before():
                 reply = await ask(stub, worker, "upload_file", filename="uploaded_here.py", data=source)
                 assert reply["loaded"] == ["uploaded_here"]
                 if version == 1:
-                    function = b"cuploaded_here\nversion\n."
+                    function = b"\x80\x05cuploaded_here\nversion\n."
                     worker.runner.learn({"f": function})
                 stub.tell(worker, RunTask(f"v{version}", version, "f", args))
                 message = await stub.wait_for(worker, TaskFinished, f"v{version}")
@@ -308,6 +308,19 @@ def test_heartbeats_tell_memory_and_threads():
             assert any(beat.executing == 1 for beat in stub.heard(worker, Heartbeat))
             await stub.wait_for(worker, TaskFinished)
             await until(lambda: worker._heartbeats.asleep)
+
+    run_async(test())
+
+
+def test_who_waits_behind_a_task_that_does_not_end_is_told_of_long_before_the_next_heartbeat(gate):
+    async def test():
+        async with bed(heartbeat_s=1000.0) as (stub, worker):
+            for key in ("long", "behind"):
+                stub.run(worker, wait_at, gate, key=key)
+            beat = await stub.wait_for(worker, Heartbeat)
+            assert beat.executing == 1
+            GATES[gate].set()
+            await stub.wait_for(worker, TaskFinished, "behind")
 
     run_async(test())
 
