@@ -24,7 +24,7 @@ class Backlog:
         self._waiting = waiting
         self._ended = ended
         self._tell = tell
-        self._ended_before = 0
+        self._before = (0, 0)
         self._pause_s = _FIRST_S
         self._timer: asyncio.TimerHandle | None = None
 
@@ -40,7 +40,7 @@ class Backlog:
             self._timer = None
 
     def _begin(self) -> None:
-        self._ended_before = self._ended()
+        self._before = (self._ended(), self._waiting())
         self._look_after(_FIRST_S)
 
     def _look_after(self, pause_s: float) -> None:
@@ -52,8 +52,12 @@ class Backlog:
         self._timer = None
         if not self._waiting():
             return
-        if self._ended() != self._ended_before:
+        ended, waiting = self._before
+        if self._ended() != ended:
             self._begin()
             return
-        self._look_after(min(2 * self._pause_s, _LONGEST_S))
+        if self._waiting() < waiting:  # somebody took some: he may take more soon
+            self._begin()
+        else:
+            self._look_after(min(2 * self._pause_s, _LONGEST_S))
         self._tell()

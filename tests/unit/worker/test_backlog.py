@@ -71,6 +71,18 @@ def test_an_end_makes_it_quick_again(clock, bench):
     assert min(pauses) <= 3.0
 
 
+def test_as_long_as_others_take_tasks_away_they_are_told_every_second(clock, bench):
+    bench.waiting = 64
+    bench.backlog.stir()
+    for _ in range(5):
+        told = len(bench.told)
+        clock.go(clock.now_s + 3.1)
+        assert len(bench.told) > told
+        bench.waiting //= 2
+    assert clock.now_s < 1016.0
+    assert len(bench.told) <= 10
+
+
 def test_when_nobody_waits_any_more_it_ends_and_begins_anew(clock, bench):
     bench.waiting = 1
     bench.backlog.stir()
