@@ -124,9 +124,10 @@ class TaskOptions(msgspec.Struct, array_like=True, gc=False):
 
 
 class TaskSpec(msgspec.Struct, array_like=True, gc=False):
-    """One task: ``function`` is the id of a function payload, ``args`` a payload of ``(args, kwargs)``.
+    """One task: ``function`` is the id of a function payload, ``args`` a payload of a call's arguments.
 
-    References to other keys inside ``args`` are persistent ids of the pickle; ``dependencies`` lists them.
+    ``dependencies``: the keys of the futures among these, in the order in which ``args`` counts them
+    (``wire/payload.py: dumps_call``).
     """
 
     key: str

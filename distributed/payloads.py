@@ -1,6 +1,7 @@
-"""What a payload is: an object of the user's in pickled form, opaque to all but its final reader (``wire/payload.py``).
+"""What a payload is: an object of the user's in a form that travels, opaque to all but its final reader
+(``wire/payload.py``).
 
-- ``bytes``: one small pickle, or
+- ``bytes``: one small pickle, or a plain value (a number, text, bytes, None) as msgpack, or
 - ``[pickle, *buffers]``: a pickle and its out-of-band buffers (pickle protocol 5); parts of 64 KiB and more travel as
   frames of their own, as :class:`Buffer`, or stay in shared memory, named by a :class:`SharedBuffer`, if both sides
   are processes of one user on one host and the reader asked for it.
