@@ -253,8 +253,9 @@ def _different(names: list[str]) -> list[str] | None:
     Many calls in a row have the same inputs: those are looked at once, and share one list.
     """
     global _last_names
-    if names == _last_names:
-        return _last_names
+    last = _last_names  # once: other threads make calls, too
+    if names == last:
+        return last
     if len(names) > 1:
         if len(set(names)) < len(names):
             return None
