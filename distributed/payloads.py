@@ -4,7 +4,7 @@
 - ``bytes``: one small pickle, or a plain value (a number, text, bytes, None) as msgpack, or
 - ``[pickle, *buffers]``: a pickle and its out-of-band buffers (pickle protocol 5); parts of 64 KiB and more travel as
   frames of their own, as :class:`Buffer`, or stay in shared memory, named by a :class:`SharedBuffer`, if both sides
-  are processes of one user on one host and the reader asked for it.
+  are processes of one user on one host and the reader asked for it. A large call of plain values is one such part.
 """
 
 from __future__ import annotations

@@ -179,7 +179,8 @@ def loads(payload: Payload) -> Any:
     parts = [part.data if isinstance(part, Buffer) else part for part in payload]
     if not parts:
         raise RemoteProtocolError("an empty list is no payload")
-    return pickle.loads(parts[0], buffers=parts[1:])
+    head, *buffers = parts
+    return pickle.loads(head, buffers=buffers) if buffers or not head or head[0] == _PICKLE else _decode(head)
 
 
 def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, list[str]]:
@@ -204,8 +205,11 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, 
 
 def dumps_plain_calls(calls: Sequence[tuple[Any, ...]]) -> list[bytes] | None:
     """Return the payload of each call, as :func:`dumps_call` does, if they are small and of plain values only."""
-    if not _ATOMS.issuperset(map(type, itertools.chain.from_iterable(calls))):
+    kinds = set(map(type, itertools.chain.from_iterable(calls)))
+    if not kinds <= _ATOMS:
         return None
+    if kinds & _SIZED and any(type(arg) in _SIZED and len(arg) >= OUT_OF_BAND for args in calls for arg in args):
+        return None  # before they are encoded for nothing
     try:
         payloads = [_encode((args,)) for args in calls]
     except _INEXPRESSIBLE:
@@ -236,15 +240,13 @@ def _dumps_without_futures(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tup
 
 def _dumps_plain(call: tuple[Any, ...]) -> Payload:
     try:
-        data = _encode(call)
+        return _assemble(_encode(call), [])
     except _INEXPRESSIBLE:
         return _dumps_short(call)
-    return data if len(data) < OUT_OF_BAND else _dumps_short(call)
 
 
 def _dumps_short(call: tuple[Any, ...]) -> Payload:
-    data = pickle.dumps(call, _SHORT_PROTOCOL)
-    return data if len(data) < OUT_OF_BAND else [Buffer(data)]
+    return _assemble(pickle.dumps(call, _SHORT_PROTOCOL), [])
 
 
 def _different(names: list[str]) -> list[str] | None:
