@@ -124,8 +124,8 @@ class BenchWorker:
     def __init__(self, address: str, bench: Bench) -> None:
         self.address = address
         self.bench = bench
-        self.machine = WorkerMachine(address)
         self.store = Store()
+        self.machine = WorkerMachine(address, self.store.held)
         self.runner = TaskRunner(self.store, address)
         self.executor = Executor(0, self.runner, lambda: None)  # no thread: run_all is the thread
 
@@ -137,10 +137,6 @@ class BenchWorker:
                 said += action.messages
             elif isinstance(action, actions.LearnFunctions):
                 self.runner.learn(action.functions)
-            elif isinstance(action, actions.Keep):
-                self.store.put(action.values, action.sizes)
-            elif isinstance(action, actions.Drop):
-                self.store.drop(action.keys)
             elif isinstance(action, actions.Execute):
                 self.executor.push(action.tasks)
             elif isinstance(action, actions.Fetch):
@@ -148,8 +144,8 @@ class BenchWorker:
         return said
 
     def _fetch(self, action: actions.Fetch) -> list[Any]:
-        held = self.bench.workers[action.address].store.held
-        values = {key: held[key] for key in action.keys}
+        data = self.bench.workers[action.address].store
+        values = {key: data[key] for key in action.keys}
         return self.handle(events.Fetched(action.address, dict.fromkeys(values, 28), values))
 
     def run_all(self) -> list[Any]:

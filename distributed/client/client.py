@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
 from functools import partial
@@ -13,19 +12,19 @@ from typing import Any, Final
 from distributed.client.connecting import Connecting
 from distributed.client.control import Control
 from distributed.client.executor import ClientExecutor
-from distributed.client.fetching import Fetched, fetch, load_result, load_results
+from distributed.client.fetching import fetch
 from distributed.client.functions import Function, FunctionRegistry
 from distributed.client.future import Future, done_already
+from distributed.client.gathering import Gathering
 from distributed.client.graphs import call_of, is_key, plan
 from distributed.client.keys import TokenSource, name_of, token_of, unwrap
 from distributed.client.mapping import CALLS_PER_BATCH, FEWEST_PER_BATCH, Calls, checked_key, in_batches
 from distributed.client.options import make_options, worker_names
 from distributed.client.scattering import scatter
 from distributed.client.snapshots import detached
-from distributed.client.structures import MISSING, fill, find_futures
-from distributed.client.table import KeyState, exception_of
-from distributed.client.waiting import ALL_COMPLETED, FIRST_EXCEPTION, block, unblock
-from distributed.errors import RequestTimeoutError, TaskError
+from distributed.client.structures import find_futures
+from distributed.client.waiting import block, unblock
+from distributed.errors import RequestTimeoutError
 from distributed.messages import TaskOptions, TaskSpec
 from distributed.payloads import Payload
 from distributed.wire.payload import dumps, dumps_call, payload_nbytes
@@ -200,30 +199,29 @@ class Client(Connecting, Control):
         if isinstance(futures, Iterator):
             return self._gather_each(futures, errors, timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
-        found = list(find_futures(futures))
-        block(found, timeout, _until(errors))
+        gathering = Gathering(futures, errors)
+        block(gathering.futures, timeout, gathering.until)
         left = None if deadline is None else deadline - time.monotonic()
-        states = _unique(found, errors, timeout, left)
-        got = Fetched()
-        absent = got.take_all(states)
-        if absent:
-            more = self.session.run(fetch(self.session, absent), None if left is None else max(left, 0.001))
-            got.payloads.update(more.payloads)
-            got.errors.update(more.errors)
-        return _filled(futures, states, got, errors)
+        if absent := gathering.take(timeout, left):
+            fetched = self.session.run(fetch(self.session, absent), None if left is None else max(left, 0.001))
+            gathering.add(fetched)
+        return gathering.filled()
 
     async def _gather(self, futures: Any, errors: str = "raise", timeout: float | None = None) -> Any:
         structure = list(futures) if isinstance(futures, Iterator) else futures
         deadline = None if timeout is None else time.monotonic() + timeout
-        found = list(find_futures(structure))
-        await unblock(found, timeout, _until(errors))
+        gathering = Gathering(structure, errors)
+        await unblock(gathering.futures, timeout, gathering.until)
         left = None if deadline is None else deadline - time.monotonic()
-        states = _unique(found, errors, timeout, left)
-        try:
-            got = await asyncio.wait_for(fetch(self.session, states), None if left is None else max(left, 0.001))
-        except asyncio.TimeoutError as error:
-            raise RequestTimeoutError(f"not done within {timeout:g} s") from error
-        return _filled(structure, states, got, errors)
+        if absent := gathering.take(timeout, left):
+            try:
+                fetched = await asyncio.wait_for(
+                    fetch(self.session, absent), None if left is None else max(left, 0.001)
+                )
+            except asyncio.TimeoutError as error:
+                raise RequestTimeoutError(f"not done within {timeout:g} s") from error
+            gathering.add(fetched)
+        return gathering.filled()
 
     def _gather_each(self, futures: Iterator[Any], errors: str, timeout: float | None) -> Iterator[Any]:
         while batch := list(islice(futures, _CALLS_PER_BATCH)):
@@ -335,47 +333,6 @@ def _flatten(keys: Any) -> Iterator[Hashable]:
 
 def _structure_like(keys: Any, known: Mapping[Hashable, Future]) -> Any:
     return [_structure_like(key, known) for key in keys] if isinstance(keys, list) else known[keys]
-
-
-def _until(errors: str) -> str:
-    return FIRST_EXCEPTION if errors == "raise" else ALL_COMPLETED
-
-
-def _unique(futures: list[Future], errors: str, timeout: float | None, left: float | None) -> list[KeyState]:
-    """States of the futures, each once.  Raises the first error, or RequestTimeoutError if some are
-    pending and of the ``timeout`` nothing is ``left``: a result may be lost again while others are awaited.
-    """
-    states = list(dict.fromkeys(future._state for future in futures))
-    if errors == "raise":
-        for state in states:
-            if state.status not in ("pending", "finished") and (error := exception_of(state)) is not None:
-                raise error
-    late = left is not None and left <= 0
-    if late and (pending := sum(state.status == "pending" for state in states)):
-        raise RequestTimeoutError(f"{pending} of {len(states)} results are not there after {timeout:g} s")
-    return states
-
-
-def _filled(structure: Any, states: list[KeyState], got: Fetched, errors: str) -> Any:
-    """Put results into the places of the futures; raises the first error unless told to skip."""
-    if errors == "raise":
-        for state in states:
-            if state.key in got.errors:
-                raise got.errors[state.key]
-    values = _loaded(got, errors)
-    filled = fill(structure, values)
-    return None if filled is MISSING else filled
-
-
-def _loaded(got: Fetched, errors: str) -> dict[str, Any]:
-    """Key -> result; payloads go as they are read, so that not all are there twice."""
-    if errors == "raise":
-        return load_results(got.payloads)
-    values = {}
-    for key, payload in got.payloads.items():
-        with contextlib.suppress(TaskError):
-            values[key] = load_result(key, payload)
-    return values
 
 
 Executor = Client

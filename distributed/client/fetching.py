@@ -22,7 +22,7 @@ from distributed.payloads import Payload
 from distributed.sharing.requests import request_data
 from distributed.wire.payload import loads
 
-__all__ = ["Fetched", "fetch", "load_result", "load_results"]
+__all__ = ["Fetched", "fetch", "load_result"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,19 +39,8 @@ def load_result(key: str, payload: Payload) -> Any:
 
     Raises TaskError, naming the key, if it cannot be unpickled in this process.
     """
-    return load_results({key: payload})[key]
-
-
-def load_results(payloads: dict[str, Payload]) -> dict[str, Any]:
-    """Return key -> value; the payloads are taken out as they are read, so that not all are there twice.
-
-    Raises as :func:`load_result`.
-    """
-    values: dict[str, Any] = {}
-    key = ""
     try:
-        for key in list(payloads):
-            values[key] = loads(payloads.pop(key))
+        return loads(payload)
     except TaskError:  # whoever pickled it says why it could not
         raise
     except Exception as error:
@@ -62,7 +51,6 @@ def load_results(payloads: dict[str, Payload]) -> dict[str, Any]:
             key=key,
             type_name=type(error).__qualname__,
         ) from error
-    return values
 
 
 class Fetched:
@@ -89,18 +77,6 @@ class Fetched:
                 return True
         return False
 
-    def take_all(self, states: Iterable[KeyState]) -> list[KeyState]:
-        """Note the outcomes that are here; return the keys of which they are not."""
-        payloads = self.payloads
-        absent = []
-        for state in states:
-            detail = state.detail
-            if type(detail) is bytes and state.status == "finished":
-                payloads[state.key] = detail
-            elif not self.take(state):
-                absent.append(state)
-        return absent
-
 
 async def fetch(session: Session, states: Iterable[KeyState]) -> Fetched:
     """Return the results of keys, each as a payload or the exception it ended with.
@@ -109,7 +85,7 @@ async def fetch(session: Session, states: Iterable[KeyState]) -> Fetched:
     can deliver has a CommError naming the workers tried.
     """
     got = Fetched()
-    open_states = {state.key: state for state in got.take_all(states)}
+    open_states = {state.key: state for state in states if not got.take(state)}
     pause_s = _FIRST_PAUSE_S
     for attempt in range(_ROUNDS):
         await _all_ended(session, list(open_states.values()))

@@ -4,7 +4,7 @@ places.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 from distributed.client.future import Future
@@ -30,21 +30,21 @@ def find_futures(structure: Any) -> Iterator[Future]:
                 yield from find_futures(value)
 
 
-def fill(structure: Any, values: Mapping[str, Any]) -> Any:
-    """Return the structure with each future replaced by the value of its key; those without one are left out of
-    containers, and MISSING if there is no container.
+def fill(structure: Any, values: Iterator[Any]) -> Any:
+    """Return the structure with the futures replaced by ``values``, which come in the order of :func:`find_futures`.
+
+    What is MISSING is left out of its container, and is MISSING if it has none.
     """
     if isinstance(structure, Future):
-        return values.get(structure.key, MISSING)
+        return next(values)
     if isinstance(structure, dict):
         filled = ((key, fill(value, values)) for key, value in structure.items())
         return {key: value for key, value in filled if value is not MISSING}
     if isinstance(structure, list | tuple | set | frozenset):
-        get = values.get
         items = [
             value
             for item in structure
-            if (value := get(item.key, MISSING) if type(item) is Future else fill(item, values)) is not MISSING
+            if (value := next(values) if type(item) is Future else fill(item, values)) is not MISSING
         ]
         if hasattr(structure, "_fields"):  # a named tuple
             return type(structure)(*items)

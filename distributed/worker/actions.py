@@ -4,7 +4,7 @@ in order.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -17,7 +17,6 @@ __all__ = [
     "Drop",
     "Execute",
     "Fetch",
-    "Keep",
     "LearnFunctions",
     "Leave",
     "Pause",
@@ -33,15 +32,8 @@ class LearnFunctions(msgspec.Struct):
     functions: dict[str, Payload]
 
 
-class Keep(msgspec.Struct):
-    """Put these values, and their sizes in bytes, into the store."""
-
-    values: dict[str, Any]
-    sizes: dict[str, int]
-
-
 class Drop(msgspec.Struct):
-    """Take these keys out of the store."""
+    """These keys are held no more."""
 
     keys: list[str]
 
@@ -107,5 +99,5 @@ class Leave(msgspec.Struct):
 
 
 Action: TypeAlias = (
-    LearnFunctions | Keep | Drop | Execute | Withdraw | Fetch | Pause | Resume | SendScheduler | Answer | Beat | Leave
+    LearnFunctions | Drop | Execute | Withdraw | Fetch | Pause | Resume | SendScheduler | Answer | Beat | Leave
 )

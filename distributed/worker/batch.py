@@ -4,8 +4,6 @@ it concerns.
 
 from __future__ import annotations
 
-from typing import Any
-
 from distributed.messages import BlockFinished, Message, RunTask, TaskFinished
 from distributed.payloads import Payload
 from distributed.worker.actions import (
@@ -13,7 +11,6 @@ from distributed.worker.actions import (
     Drop,
     Execute,
     Fetch,
-    Keep,
     LearnFunctions,
     SendScheduler,
     Withdraw,
@@ -26,7 +23,7 @@ class Batch:
     """Collects what one event asks for; :meth:`actions` puts it in the order in which it must
     happen.
 
-    Functions and values come before the tasks that use them; tasks before the withdrawals, so that
+    Functions come before the tasks that use them; tasks before the withdrawals, so that
     a task that came and was cancelled in one batch is taken out again; messages to the scheduler
     last.
     """
@@ -38,26 +35,17 @@ class Batch:
         "functions",
         "messages",
         "others",
-        "sizes",
-        "values",
         "withdraw",
     )
 
     def __init__(self) -> None:
         self.functions: dict[str, Payload] = {}
-        self.values: dict[str, Any] = {}
-        self.sizes: dict[str, int] = {}
         self.drops: list[str] = []
         self.execute: list[RunTask] = []
         self.withdraw: list[RunTask] = []
         self.fetches: list[tuple[str, list[str], int]] = []
         self.others: list[Action] = []
         self.messages: list[Message] = []
-
-    def keep(self, key: str, value: Any, nbytes: int) -> None:
-        """Put a value into the store."""
-        self.values[key] = value
-        self.sizes[key] = nbytes
 
     def finish(self, finished: list[TaskFinished]) -> None:
         """Tell the scheduler of results of one type and function; those of several tasks go as a block."""
@@ -80,8 +68,6 @@ class Batch:
         actions: list[Action] = []
         if self.functions:
             actions.append(LearnFunctions(self.functions))
-        if self.values:
-            actions.append(Keep(self.values, self.sizes))
         if self.drops:
             actions.append(Drop(self.drops))
         actions.extend(self.others)

@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 EXIT_DEATH_TIMEOUT = 3
 _EXECUTOR_CLOSE_S = 0.5
+_BRINGING = (events.Fetched, events.DataReceived)
+"""Events after which more memory may be in use, beside the ends of tasks."""
 _PACKAGES = ("distributed", "msgspec", "cloudpickle", "numpy", "pandas")
 
 
@@ -174,7 +176,7 @@ class Worker(Operations):
             "job_id": self.job_id,
             "executing": self.executor.executing,
             "keys": len(self.data),
-            "nbytes": self.data.total,
+            "nbytes": self.data.nbytes,
         }
 
     async def _start(self) -> None:
@@ -195,7 +197,9 @@ class Worker(Operations):
 
     def _make_parts(self) -> None:
         """Make what depends on the address, which is known only now."""
-        self.machine = WorkerMachine(self.address, resources=self.worker_resources, memory_limit=self.memory_limit)
+        self.machine = WorkerMachine(
+            self.address, self.data.held, resources=self.worker_resources, memory_limit=self.memory_limit
+        )
         self.make_directory(self._local_parent)
         self.runner = TaskRunner(self.data, self.address, worker=self, early=self.early)
         self.executor = Executor(self.ncores, self.runner, self._wake, name=f"task-{self.name or self.port}")
@@ -212,7 +216,7 @@ class Worker(Operations):
             "pid": os.getpid(),
             "job_id": self.job_id,
             "versions": _versions(),
-            "data": dict(self.machine.held),
+            "data": {key: held.nbytes for key, held in self.data.held.items()},
         }
 
     def _enter(self, membership: Membership) -> None:
@@ -269,6 +273,8 @@ class Worker(Operations):
 
     def handle(self, event: events.Event) -> None:
         """Give an event to the machine and carry out what it decides."""
+        if isinstance(event, _BRINGING):
+            self._heartbeats.stir()
         for action in self.machine.handle(event):
             self._perform[type(action)](action)
 
@@ -309,7 +315,6 @@ class Worker(Operations):
     def _performers(self) -> dict[type, Callable[[Any], None]]:
         return {
             actions.LearnFunctions: self._learn_functions,
-            actions.Keep: self._keep,
             actions.Drop: self._drop,
             actions.Execute: self._execute,
             actions.Withdraw: self._withdraw,
@@ -325,12 +330,7 @@ class Worker(Operations):
     def _learn_functions(self, action: actions.LearnFunctions) -> None:
         self.runner.learn(action.functions)
 
-    def _keep(self, action: actions.Keep) -> None:
-        self.data.put(action.values, action.sizes)
-        self._heartbeats.stir()
-
     def _drop(self, action: actions.Drop) -> None:
-        self.data.drop(action.keys)
         self.early.dropped(action.keys)
 
     def _execute(self, action: actions.Execute) -> None:

@@ -1,7 +1,7 @@
 """What happens to a worker: the events that :class:`~distributed.worker.machine.WorkerMachine`
 handles.
 
-Values (results, copies) pass through the machine unseen: it only says which of them to keep.
+Values (results, copies) pass through the machine unseen: it only decides which of them are kept.
 """
 
 from __future__ import annotations

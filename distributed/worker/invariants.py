@@ -19,7 +19,6 @@ def validate(machine: WorkerMachine) -> None:
         assert key in fetches or machine.current(key) is not None, f"{key} was asked for and will never come"
     for key in fetches.wants:
         assert key in machine.needed_by or key in machine.asked, f"{key} is fetched for nobody"
-    assert set(machine.made) <= set(machine.held), "a run made a key that is not held"
     fetches.validate()
 
 

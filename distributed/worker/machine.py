@@ -11,8 +11,7 @@ A task is at one place at a time:
 - ``abandoned``: given to the executor and cancelled since; its end is ignored.
 
 Every RunTask is answered once, by its end, by TaskReturned or by TaskMissingData, unless it is
-cancelled or the scheduler is lost.  ``held`` are the keys in the store with their sizes in bytes;
-``made`` the run that made them.
+cancelled or the scheduler is lost.  ``held`` is what is here, values and all; the machine looks at no value.
 """
 
 from __future__ import annotations
@@ -45,6 +44,7 @@ from distributed.worker import events
 from distributed.worker.actions import Action, Answer, Beat, Leave, Pause, Resume
 from distributed.worker.batch import Batch
 from distributed.worker.fetches import Fetches
+from distributed.worker.held import Held
 from distributed.worker.resources import Resources
 from distributed.worker.waiting import Waiting
 
@@ -57,13 +57,19 @@ RESUME_BELOW = 0.75
 class WorkerMachine:
     """The state of the worker at ``address``; ``memory_limit`` in bytes, 0 for none."""
 
-    def __init__(self, address: str, *, resources: Mapping[str, float] | None = None, memory_limit: int = 0) -> None:
+    def __init__(
+        self,
+        address: str,
+        held: dict[str, Held] | None = None,
+        *,
+        resources: Mapping[str, float] | None = None,
+        memory_limit: int = 0,
+    ) -> None:
         self.address = address
         self.memory_limit = memory_limit
         self.paused = False
         self.closing = False
-        self.held: dict[str, int] = {}
-        self.made: dict[str, int] = {}
+        self.held = held if held is not None else {}
         self.active: dict[str, RunTask] = {}
         self.waiting: dict[str, Waiting] = {}
         self.needed_by: dict[str, dict[Waiting, None]] = {}
@@ -228,7 +234,7 @@ class WorkerMachine:
             if task.run == message.run:
                 self._discard(task, batch)
                 self._left([task.key], batch)
-        elif self.made.get(message.key) == message.run:
+        elif (held := self.held.get(message.key)) is not None and held.run == message.run:
             self._forget_data(message.key, batch)
 
     def _discard(self, task: RunTask, batch: Batch) -> None:
@@ -260,10 +266,9 @@ class WorkerMachine:
                     self.fetches.forget(key)
 
     def _drop_data(self, message: DropData, batch: Batch) -> None:
-        held, made, drops = self.held, self.made, batch.drops
+        held, drops = self.held, batch.drops
         for key in message.keys:
             if held.pop(key, None) is not None:
-                made.pop(key, None)
                 drops.append(key)
         for key in message.keys if self.asked else ():
             if self.asked.pop(key, None) is not None and key not in self.needed_by:
@@ -272,7 +277,6 @@ class WorkerMachine:
     def _forget_data(self, key: str, batch: Batch) -> bool:
         if self.held.pop(key, None) is None:
             return False
-        self.made.pop(key, None)
         batch.drops.append(key)
         return True
 
@@ -282,7 +286,7 @@ class WorkerMachine:
         for key, holders in message.who_has.items():
             others = self._others(holders)
             if key in self.held:
-                here[key] = self.held[key]
+                here[key] = self.held[key].nbytes
             elif self.current(key) is not None:
                 self.asked[key] = others
             elif others or key in self.fetches:
@@ -304,8 +308,7 @@ class WorkerMachine:
     # -- from the executor -----------------------------------------------------
 
     def _executed(self, event: events.Executed, batch: Batch) -> None:
-        active, held, made, wants = self.active, self.held, self.made, self.fetches.wants
-        values, sizes = batch.values, batch.sizes  # batch.keep, without the call
+        active, held, wants = self.active, self.held, self.fetches.wants
         finished: list[TaskFinished] = []
         function = ""
         failed: list[str] = []
@@ -322,9 +325,7 @@ class WorkerMachine:
                     finished = []
                 function = task.function
                 finished.append(message)
-                held[key] = sizes[key] = message.nbytes
-                made[key] = message.run
-                values[key] = value
+                held[key] = Held(value, message.nbytes, message.run)
                 if key in self.needed_by or key in self.asked or key in wants:
                     # First that it is there, then what follows from that.
                     batch.finish(finished)
@@ -369,7 +370,7 @@ class WorkerMachine:
         """``key`` is held from now on: who waited for it may run."""
         self.fetches.forget(key)
         if self.asked.pop(key, None) is not None:
-            batch.messages.append(DataAdded({key: self.held[key]}))
+            batch.messages.append(DataAdded({key: self.held[key].nbytes}))
         for waiting in self.needed_by.pop(key, ()):
             waiting.missing.discard(key)
             if not waiting.missing:
@@ -402,8 +403,8 @@ class WorkerMachine:
         for key, nbytes in event.sizes.items():
             if key not in self.fetches:
                 continue  # not wanted any more
-            self.held[key] = added[key] = nbytes
-            batch.keep(key, event.values[key], nbytes)
+            self.held[key] = Held(event.values[key], nbytes)
+            added[key] = nbytes
             self.asked.pop(key, None)
             self._arrived(key, batch)
         if added:
@@ -440,8 +441,7 @@ class WorkerMachine:
 
     def _data_received(self, event: events.DataReceived, batch: Batch) -> None:
         for key, nbytes in event.sizes.items():
-            self.held[key] = nbytes
-            batch.keep(key, event.values[key], nbytes)
+            self.held[key] = Held(event.values[key], nbytes)
             self._arrived(key, batch)
 
     def _data_deleted(self, event: events.DataDeleted, batch: Batch) -> None:

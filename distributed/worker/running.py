@@ -26,13 +26,13 @@ from distributed.wire.payload import dumps, loads, loads_call, payload_nbytes, s
 from distributed.worker.context import here
 from distributed.worker.early import EarlySharing
 from distributed.worker.events import Outcome
-from distributed.worker.store import PICKLED, Store
+from distributed.worker.held import Held
+from distributed.worker.store import PICKLED, Store, load
 
 __all__ = ["LARGEST_INLINE", "TaskRunner", "call", "safe_sizeof", "unpicklable"]
 
 LARGEST_INLINE = 4096
 _NO_DATA: dict[str, Any] = {}
-_ABSENT = object()
 _PLAIN = frozenset({int, float, bool, str, bytes, type(None)})
 """Types whose objects have nothing of the user's own, and say at once how large they are."""
 
@@ -133,22 +133,17 @@ class TaskRunner:
     def _dependencies(self, keys: list[str]) -> dict[str, Any]:
         held = self._store.held
         try:
-            values = list(map(held.__getitem__, keys))
+            inputs = list(map(held.__getitem__, keys))
         except KeyError as error:
             raise _MissingDependencyError(*error.args) from error
-        if PICKLED.isdisjoint(map(type, values)):
-            return dict(zip(keys, values, strict=True))
-        data: dict[str, Any] = {}
-        for key in keys:
-            value = held.get(key, _ABSENT)
-            if value is _ABSENT:
-                raise _MissingDependencyError(key)
-            data[key] = self._unpickled(key) if type(value) in PICKLED else value
-        return data
+        values = [one.value for one in inputs]
+        if not PICKLED.isdisjoint(map(type, values)):
+            values = [self._unpickled(key, one) for key, one in zip(keys, inputs, strict=True)]
+        return dict(zip(keys, values, strict=True))
 
-    def _unpickled(self, key: str) -> Any:
+    def _unpickled(self, key: str, held: Held) -> Any:
         try:
-            return self._store.load(key)
+            return load(held)
         except TaskError:
             raise
         except Exception as error:

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from distributed.payloads import Payload
 from distributed.wire.payload import loads
+from distributed.worker.held import Held
 
-__all__ = ["PICKLED", "Pickled", "Placed", "Store"]
+__all__ = ["PICKLED", "Pickled", "Placed", "Store", "load"]
 
 _NOT_LOADED: Final = object()
 
@@ -52,20 +53,15 @@ PICKLED: Final = frozenset({Pickled, Placed})
 
 
 class Store(Mapping[str, Any]):
-    """A mapping of values by key, with their sizes in bytes (``sizes``, together ``total``).
+    """A mapping of values by key.
 
-    ``held`` may be read from any thread; it is changed on the loop, except that :meth:`load` puts
-    an unpickled value in the place of its pickled form.  ``exports``: key -> the value of which
-    processes of this host were told where it is, and the payload that keeps it there.
+    ``held`` may be read from any thread; its keys change on the loop, by the decisions of the machine.
     """
 
-    __slots__ = ("exports", "held", "sizes", "total")
+    __slots__ = ("held",)
 
     def __init__(self) -> None:
-        self.held: dict[str, Any] = {}
-        self.sizes: dict[str, int] = {}
-        self.exports: dict[str, tuple[Any, Payload]] = {}
-        self.total = 0
+        self.held: dict[str, Held] = {}
 
     def __len__(self) -> int:
         return len(self.held)
@@ -77,48 +73,19 @@ class Store(Mapping[str, Any]):
         return key in self.held
 
     def __getitem__(self, key: str) -> Any:
-        return self.load(key)
+        return load(self.held[key])
 
-    def put(self, values: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
-        """Keep these values; an older value of the same key is replaced."""
-        known = self.sizes
-        for key, nbytes in sizes.items():
-            self.total += nbytes - known.get(key, 0)
-        known.update(sizes)
-        self.held.update(values)
+    @property
+    def nbytes(self) -> int:
+        """The sizes of all values together, in bytes."""
+        return sum([held.nbytes for held in self.held.values()])
 
-    def drop(self, keys: list[str]) -> None:
-        """Forget these keys; unknown ones are ignored."""
-        for key in keys:
-            self.held.pop(key, None)
-            self.total -= self.sizes.pop(key, 0)
-        if self.exports:
-            for key in keys:
-                self.exports.pop(key, None)
 
-    def settle(self, key: str, value: Any, kept: Payload, *, move: bool) -> None:
-        """``value`` lies in shared memory now, as ``kept``: keep that as long as the key is held.
-
-        With ``move`` it takes the place of the value, whose own memory is free then.
-        """
-        if self.held.get(key) is not value:
-            return  # dropped or replaced meanwhile
-        if move:
-            self.held[key] = Placed(kept)
-            self.exports.pop(key, None)
-        else:
-            self.exports[key] = (value, kept)
-
-    def load(self, key: str) -> Any:
-        """Return the value of ``key``.  Raises KeyError if it is not here, else whatever its
-        unpickling raises.
-        """
-        value = self.held[key]
-        if type(value) is Placed:
-            return value.load()
-        if type(value) is Pickled:
-            pickled, value = value, loads(value.payload)
-            # Unless it was dropped or replaced while the user's code ran.
-            if self.held.get(key) is pickled:
-                self.held[key] = value
-        return value
+def load(held: Held) -> Any:
+    """Return the value.  Raises whatever its unpickling raises."""
+    value = held.value
+    if type(value) is Placed:
+        return value.load()
+    if type(value) is Pickled:
+        value = held.value = loads(value.payload)
+    return value

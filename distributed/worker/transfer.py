@@ -17,6 +17,7 @@ from distributed.wire.payload import dumps, payload_nbytes
 from distributed.worker.background import in_thread
 from distributed.worker.early import QUICK, EarlySharing, is_plain
 from distributed.worker.events import Fetched, PeerFailed
+from distributed.worker.held import Held
 from distributed.worker.running import unpicklable
 from distributed.worker.store import PICKLED, Pickled, Placed, Store
 
@@ -96,8 +97,8 @@ def _pickled(key: str, value: Any) -> Payload:
         return dumps(_Raises(unpicklable(key, value, error)))
 
 
-def _pickle_all(values: dict[str, Any]) -> dict[str, Payload]:
-    return {key: _pickled(key, value) for key, value in values.items()}
+def _pickle_all(wanted: dict[str, Held]) -> dict[str, Payload]:
+    return {key: _pickled(key, held.value) for key, held in wanted.items()}
 
 
 class DataServer:
@@ -112,47 +113,48 @@ class DataServer:
         self._exchange = exchange
         self._early = early
         self._slots = asyncio.Semaphore(SERVED_AT_ONCE)
-        self._underway: dict[tuple[str, int], asyncio.Task[Payload]] = {}
+        self._underway: dict[int, asyncio.Task[Payload]] = {}
 
     async def get(self, keys: Iterable[str], place: str = "") -> dict[str, Payload]:
         """Return the payloads of those of ``keys`` that are here, for a reader at ``place``."""
-        values = self._store.held
-        wanted = {key: values[key] for key in keys if key in values}
+        here = self._store.held
+        wanted = {key: here[key] for key in keys if key in here}
         large = []
         if place and self._exchange is not None and self._exchange.accepts(place):
-            large = [key for key in wanted if self._store.sizes.get(key, 0) >= THRESHOLD]
+            large = [key for key, held in wanted.items() if held.nbytes >= THRESHOLD]
         shared = {key: await self._shared(key, wanted.pop(key)) for key in large}
-        return {**shared, **await self._pickled(wanted)}
+        return {**shared, **await self._payloads(wanted)}
 
-    async def _pickled(self, wanted: dict[str, Any]) -> dict[str, Payload]:
-        if all(type(value) in QUICK or type(value) in PICKLED for value in wanted.values()):
+    async def _payloads(self, wanted: dict[str, Held]) -> dict[str, Payload]:
+        if all(type(held.value) in QUICK or type(held.value) in PICKLED for held in wanted.values()):
             return _pickle_all(wanted)
         async with self._slots:
             return await in_thread(_pickle_all, wanted)
 
-    async def _shared(self, key: str, value: Any) -> Payload:
+    async def _shared(self, key: str, held: Held) -> Payload:
         """Put a value into shared memory, once however many ask for it at the same time."""
-        which = (key, id(value))  # a key may be computed anew meanwhile
-        task = self._underway.get(which)
+        task = self._underway.get(id(held))
         if task is None:
-            task = self._underway[which] = asyncio.ensure_future(self._share(key, value))
-            task.add_done_callback(lambda _: self._underway.pop(which))
+            task = self._underway[id(held)] = asyncio.ensure_future(self._share(key, held))
+            task.add_done_callback(lambda _: self._underway.pop(id(held)))
         return await asyncio.shield(task)
 
-    async def _share(self, key: str, value: Any) -> Payload:
-        exported = self._store.exports.get(key)
-        known = exported[1] if exported is not None and exported[0] is value else None
+    async def _share(self, key: str, held: Held) -> Payload:
+        """What is in shared memory takes the place of the value, whose memory is free then, or is kept beside it."""
+        value = held.value
         async with self._slots:
-            payload, shared = await in_thread(self._shared_form, key, value, known)
+            payload, shared = await in_thread(self._shared_form, key, held)
         if shared is None:
             return payload
-        move = self._exchange is not None and self._exchange.mode == "read-only" and is_plain(value)
-        self._store.settle(key, value, shared.kept, move=move)
+        if self._exchange is not None and self._exchange.mode == "read-only" and is_plain(value):
+            held.value, held.exported = Placed(shared.kept), None
+        else:
+            held.exported = shared.kept
         if self._early is not None:
             self._early.asked(key)
         return shared.travels
 
-    def _shared_form(self, key: str, value: Any, known: Payload | None) -> tuple[Payload, Shared | None]:
+    def _shared_form(self, key: str, held: Held) -> tuple[Payload, Shared | None]:
         assert self._exchange is not None
-        payload = _pickled(key, value) if known is None else known
+        payload = _pickled(key, held.value) if held.exported is None else held.exported
         return payload, self._exchange.share(payload)

@@ -43,7 +43,7 @@ ANSWERS = (TaskFinished, TaskErred, TaskReturned, TaskMissingData)
 
 
 class World:
-    """What is around the machine: a scheduler that is owed answers, threads, a store, peers."""
+    """What is around the machine: a scheduler that is owed answers, threads, peers."""
 
     def __init__(self, seed):
         self.random = random.Random(seed)
@@ -55,7 +55,6 @@ class World:
         self.answered = set()
         self.queued = []
         self.running = []
-        self.store = {}
         self.requests = {}
         self.paused = False
         self.story = []
@@ -64,7 +63,6 @@ class World:
         self.story.append(event)
         self._take(self.machine.handle(event))
         validate(self.machine)
-        assert self.store == self.machine.held, "the store and what is held differ"
         assert len(self.requests) <= PEERS_AT_ONCE
 
     def _take(self, found):
@@ -74,13 +72,8 @@ class World:
     def on_learnfunctions(self, action):
         raise AssertionError("no functions were sent")
 
-    def on_keep(self, action):
-        assert action.values.keys() == action.sizes.keys()
-        self.store.update(action.sizes)
-
     def on_drop(self, action):
-        for key in action.keys:
-            del self.store[key]
+        assert self.machine.held.keys().isdisjoint(action.keys)
 
     def on_execute(self, action):
         assert not self.machine.closing
@@ -213,7 +206,7 @@ class World:
             self.happen(events.Executed([self._outcome(task) for task in ending]))
 
     def _outcome(self, task):
-        missing = {key: [ME] for key in task.dependencies if key not in self.store}
+        missing = {key: [ME] for key in task.dependencies if key not in self.machine.held}
         if missing:
             return task, TaskMissingData(task.key, task.run, missing), None
         if self.random.random() < 0.2:

@@ -38,14 +38,13 @@ def test_futures_are_found_at_any_depth_in_order(futures):
 
 def test_values_take_the_places_of_futures(futures):
     a, b, c = futures
-    filled = fill({"list": [a, 1], "tuple": (b,), "pair": Pair(c, "x"), "set": {a}}, {key: key for key in "abc"})
+    filled = fill({"list": [a, 1], "tuple": (b,), "pair": Pair(c, "x"), "set": {a}}, iter("abca"))
     assert filled == {"list": ["a", 1], "tuple": ("b",), "pair": Pair("c", "x"), "set": {"a"}}
     assert type(filled["pair"]) is Pair
 
 
 def test_missing_values_are_left_out_of_containers(futures):
     a, b, c = futures
-    values = {"a": "a", "c": "c"}
-    assert fill([a, b, c], values) == ["a", "c"]
-    assert fill({"x": b, "y": [b, a]}, values) == {"y": ["a"]}
-    assert fill(b, values) is MISSING
+    assert fill([a, b, c], iter(["a", MISSING, "c"])) == ["a", "c"]
+    assert fill({"x": b, "y": [b, a]}, iter([MISSING, MISSING, "a"])) == {"y": ["a"]}
+    assert fill(b, iter([MISSING])) is MISSING

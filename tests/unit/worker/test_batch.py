@@ -20,11 +20,9 @@ def test_actions_come_in_the_order_in_which_they_must_happen():
     batch.execute.append(run)
     batch.others.append(actions.Resume(1))
     batch.drops.append("y")
-    batch.keep("z", 1, 8)
     batch.functions["f"] = b"p"
     assert [type(action).__name__ for action in batch.actions()] == [
         "LearnFunctions",
-        "Keep",
         "Drop",
         "Resume",
         "Execute",

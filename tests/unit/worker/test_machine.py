@@ -55,6 +55,10 @@ class Driver:
         validate(self.machine)
         return result
 
+    @property
+    def held(self):
+        return {key: (held.value, held.nbytes, held.run) for key, held in self.machine.held.items()}
+
     def told(self, *messages):
         return self.handle(events.SchedulerMessages(list(messages)))
 
@@ -185,10 +189,9 @@ def test_the_time_of_one_function_is_not_told_as_that_of_another(worker):
 def test_results_are_kept_and_reported_in_one_message_batch(worker):
     a, b = task("a"), task("b")
     worker.told(a, b)
-    keep, send = worker.executed(done(a, 10), done(b, 20))
-    assert keep == actions.Keep({"a": 1, "b": 1}, {"a": 10, "b": 20})
+    [send] = worker.executed(done(a, 10), done(b, 20))
     assert send.messages == [BlockFinished("int", 0.2, ["a", "b"], [1, 1], [10, 20], [b"1", b"1"])]
-    assert worker.machine.held == {"a": 10, "b": 20}
+    assert worker.held == {"a": (1, 10, 1), "b": (1, 20, 1)}
 
 
 def test_a_task_waits_for_the_copy_of_its_dependency(worker):
@@ -196,18 +199,16 @@ def test_a_task_waits_for_the_copy_of_its_dependency(worker):
     assert not executes(found)
     assert fetches(found) == [(THERE, ["a"])]
     found = worker.handle(events.Fetched(THERE, {"a": 100}, {"a": "value"}))
-    assert [type(x) for x in found] == [actions.Keep, actions.Execute, actions.SendScheduler]
+    assert [type(x) for x in found] == [actions.Execute, actions.SendScheduler]
     assert sent(found) == [DataAdded({"a": 100})]
     assert executes(found) == ["b"]
+    assert worker.held == {"a": ("value", 100, 0)}
 
 
 def test_a_dependent_sent_ahead_starts_when_its_dependency_ends(worker):
     a, b = task("a"), task("b", needs={"a": []})
     assert executes(worker.told(a, b)) == ["a"]
-    found = worker.executed(done(a))
-    assert executes(found) == ["b"]
-    kinds = [type(x) for x in found]
-    assert kinds.index(actions.Keep) < kinds.index(actions.Execute)
+    assert executes(worker.executed(done(a))) == ["b"]
 
 
 def test_a_dependency_that_is_nowhere_gives_the_task_back(worker):
@@ -408,7 +409,7 @@ def test_a_lost_scheduler_empties_the_desk_but_not_the_store(worker):
     assert of(found, actions.Withdraw) == [actions.Withdraw([b])]
     assert not worker.machine.active
     assert not worker.machine.waiting
-    assert worker.machine.held == {"a": 8}
+    assert worker.held == {"a": (1, 8, 1)}
     assert worker.executed(done(b)) == []
 
 

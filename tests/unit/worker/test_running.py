@@ -13,6 +13,7 @@ from distributed.messages import RunTask, TaskErred, TaskFinished, TaskMissingDa
 from distributed.wire.failure import load_error
 from distributed.wire.payload import dumps, dumps_call, loads
 from distributed.worker.context import get_task_key, get_worker
+from distributed.worker.held import Held
 from distributed.worker.running import LARGEST_INLINE, TaskRunner, safe_sizeof
 from distributed.worker.store import Pickled, Placed, Store
 
@@ -86,13 +87,13 @@ def test_an_object_larger_than_it_looks_stays_and_is_measured(bench):
 
 
 def test_arguments_are_the_data_they_name_at_any_depth(bench):
-    bench.store.put({"x": 20, "y": Pickled(dumps(22))}, {"x": 1, "y": 1})
+    bench.store.held.update(x=Held(20, 1), y=Held(Pickled(dumps(22)), 1))
     _, value = bench.run(lambda d, *, n: d["x"][0] + n, {"x": [Key("x")]}, n=Key("y"))
     assert value == 42
 
 
 def test_an_argument_in_shared_memory_is_unpickled_once_for_all_tasks(bench):
-    bench.store.put({"x": Placed(dumps([20]))}, {"x": 1})
+    bench.store.held["x"] = Held(Placed(dumps([20])), 1)
     first, second = bench.run(lambda x: x, Key("x"))[1], bench.run(lambda x: x, Key("x"))[1]
     assert first == [20]
     assert first is second
@@ -176,7 +177,7 @@ def test_what_cannot_be_unpickled_says_what_where_and_which_python(bench, what):
     elif what == "arguments":
         message, _ = bench.run(abs, NeedsModule())
     else:
-        bench.store.put({"x": Pickled(dumps(NeedsModule()))}, {"x": 1})
+        bench.store.held["x"] = Held(Pickled(dumps(NeedsModule())), 1)
         message, _ = bench.run(abs, Key("x"))
     text = str(load_error(message.error, key="k"))
     assert f"the {what}" in text

@@ -14,6 +14,7 @@ from distributed.payloads import Buffer, SharedBuffer
 from distributed.sharing.exchange import Exchange
 from distributed.wire.payload import dumps, loads
 from distributed.worker.events import Fetched, PeerFailed
+from distributed.worker.held import Held
 from distributed.worker.store import Pickled, Placed, Store
 from distributed.worker.transfer import DataServer, arrived, fetch
 from tests.aio import run_async
@@ -72,7 +73,7 @@ def test_a_peer_that_does_not_give_it_has_failed(answers):
 def served(values, keys):
     async def serve():
         store = Store()
-        store.put(values, dict.fromkeys(values, 1))
+        store.held.update({key: Held(value, 1) for key, value in values.items()})
         return await DataServer(store).get(keys)
 
     return run_async(serve())
@@ -140,7 +141,7 @@ def asked_for(store, mode="read-only", place=None, times=1):
 
 def holding(value, nbytes=ARRAY.nbytes):
     store = Store()
-    store.put({"x": value}, {"x": nbytes})
+    store.held["x"] = Held(value, nbytes)
     return store
 
 
@@ -153,14 +154,14 @@ def test_a_reader_here_is_told_where_the_value_is_and_the_store_keeps_it_there()
     exchange, answers = asked_for(store)
     view = loads(exchange.adopt(answers[0]["x"]))
     assert np.array_equal(view, ARRAY)
-    assert np.shares_memory(store.load("x"), view)
+    assert np.shares_memory(store["x"], view)
 
 
 def test_readers_at_once_and_later_get_the_same_segment():
     store = holding(ARRAY)
     _, answers = asked_for(store, times=5)
     _, later = asked_for(store)
-    store.load("x")
+    assert store["x"] is not ARRAY
     _, loaded = asked_for(store)
     assert len(tokens([*answers, *later, *loaded])) == 1
 
@@ -177,7 +178,7 @@ def test_an_object_stays_beside_its_copy_which_is_made_once():
     store = holding(model)
     exchange, answers = asked_for(store)
     _, later = asked_for(store)
-    assert store.held["x"] is model
+    assert store["x"] is model
     assert len(tokens([*answers, *later])) == 1
     assert np.array_equal(loads(exchange.adopt(answers[0]["x"])).array, ARRAY)
 
@@ -186,12 +187,12 @@ def test_where_readers_write_the_value_stays_as_it_is():
     store = holding(ARRAY)
     _, answers = asked_for(store, mode="writable")
     assert tokens(answers)
-    assert store.held["x"] is ARRAY
+    assert store["x"] is ARRAY
 
 
 def test_a_small_value_travels_beside_a_large_one():
     store = holding(ARRAY)
-    store.put({"y": 5}, {"y": 28})
+    store.held["y"] = Held(5, 28)
     _, (answer,) = asked_for(store)
     assert tokens([answer])
     assert loads(answer["y"]) == 5
@@ -201,7 +202,7 @@ def test_a_copy_that_came_by_network_is_shared_on():
     store = holding(Pickled(dumps(ARRAY)))
     exchange, answers = asked_for(store)
     assert np.array_equal(loads(exchange.adopt(answers[0]["x"])), ARRAY)
-    assert np.shares_memory(store.load("x"), loads(exchange.adopt(answers[0]["x"])))
+    assert np.shares_memory(store["x"], loads(exchange.adopt(answers[0]["x"])))
 
 
 def test_what_lies_in_segments_is_handed_on_as_it_came():
@@ -211,7 +212,7 @@ def test_what_lies_in_segments_is_handed_on_as_it_came():
     came = arrived(Exchange("read-only").adopt(answer["x"]))
     assert isinstance(came, Placed)
     store = holding(came)
-    assert not store.load("x").flags.writeable
+    assert not store["x"].flags.writeable
     payload = run_async(DataServer(store).get(["x"]))["x"]
     assert payload is came.payload
     bytes_of_its_own = [bytearray(part.data) for part in payload[1:]]

@@ -1,0 +1,91 @@
+"""Results in the places of their futures: the steps of :meth:`Client.gather` between and after its waits.
+
+Most results came along with the news that they are there, so they are read by position, each once; a table by key would
+cost more than the reading.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distributed.client.fetching import Fetched, load_result
+from distributed.client.structures import MISSING, fill, find_futures
+from distributed.client.table import KeyState, exception_of
+from distributed.client.waiting import ALL_COMPLETED, FIRST_EXCEPTION
+from distributed.errors import RequestTimeoutError, TaskError
+from distributed.payloads import Payload
+
+__all__ = ["Gathering"]
+
+
+class Gathering:
+    """The results of the ``futures`` in a ``structure``; ``errors`` is ``"raise"`` or ``"skip"``.
+
+    ``until`` says what to wait for before :meth:`take`.
+    """
+
+    def __init__(self, structure: Any, errors: str) -> None:
+        self.futures = list(find_futures(structure))
+        self.until = FIRST_EXCEPTION if errors == "raise" else ALL_COMPLETED
+        self._structure = structure
+        self._skip = errors == "skip"
+        self._states: list[KeyState] = []
+        self._payloads: list[Payload | None] = []
+
+    def take(self, timeout: float | None, left: float | None) -> list[KeyState]:
+        """Take what is here; return the keys whose results are to be fetched.
+
+        Raises the first error, or RequestTimeoutError if some are pending and of the ``timeout`` nothing is ``left``: a
+        result may be lost again while others are awaited.
+        """
+        states = self._states = list(dict.fromkeys([future._state for future in self.futures]))
+        payloads = self._payloads
+        absent: list[KeyState] = []
+        for state in states:
+            detail = state.detail  # before the status: another thread sets them in this order
+            if state.status == "finished" and isinstance(detail, bytes | list):
+                payloads.append(detail)
+                continue
+            if not self._skip and (error := exception_of(state)) is not None:
+                raise error
+            payloads.append(None)
+            absent.append(state)
+        if left is not None and left <= 0 and (pending := sum(state.status == "pending" for state in states)):
+            raise RequestTimeoutError(f"{pending} of {len(states)} results are not there after {timeout:g} s")
+        return absent
+
+    def add(self, fetched: Fetched) -> None:
+        """Take what was fetched.  Raises the first error."""
+        for place, state in enumerate(self._states):
+            if self._payloads[place] is None:
+                self._payloads[place] = fetched.payloads.pop(state.key, None)
+                if not self._skip and (error := fetched.errors.get(state.key)) is not None:
+                    raise error
+
+    def filled(self) -> Any:
+        """Return the structure with the results; None if it is a future whose result is skipped.
+
+        Raises TaskError for a result that cannot be unpickled.
+        """
+        values = self._load()
+        if len(values) < len(self.futures):  # some are given more than once
+            by_state = dict(zip(self._states, values, strict=True))
+            values = [by_state[future._state] for future in self.futures]
+        filled = fill(self._structure, iter(values))
+        return None if filled is MISSING else filled
+
+    def _load(self) -> list[Any]:
+        payloads, values = self._payloads, []
+        for place, state in enumerate(self._states):
+            payload = payloads[place]
+            payloads[place] = None  # not all are to be there twice
+            if payload is None:
+                values.append(MISSING)
+                continue
+            try:
+                values.append(load_result(state.key, payload))
+            except TaskError:
+                if not self._skip:
+                    raise
+                values.append(MISSING)
+        return values
