@@ -31,6 +31,7 @@ from distributed.messages import (
     RetryKeys,
     WantKeys,
 )
+from distributed.tables import shrink
 from distributed.wire.failure import load_error
 
 __all__ = ["KeyState", "KeyTable", "Remote", "Status", "Waiter", "exception_of"]
@@ -171,6 +172,7 @@ class KeyTable:
                     abandoned.append(state.key)
         if not gone:
             return []
+        shrink(self.states)
         return [ReleaseKeys(gone), *self._fence(abandoned)]
 
     def cancel(self, states: Iterable[KeyState], force: bool = False) -> list[Message]:

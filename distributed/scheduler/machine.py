@@ -21,6 +21,7 @@ from distributed.scheduler.actions import Action, Answer, ToClient, ToWorker
 from distributed.scheduler.dispatch import dispatch
 from distributed.scheduler.state import Client, State, Worker
 from distributed.scheduler.transitions import flush_drops, recover, settle
+from distributed.tables import shrink
 
 __all__ = ["SchedulerMachine"]
 
@@ -88,7 +89,9 @@ class SchedulerMachine:
             copies.tend(state)
         for worker in state.dropping:
             flush_drops(state, worker)
+            shrink(worker.data)
         state.dropping.clear()
+        shrink(state.tasks)
         dispatch(state)
         return self._collect()
 

@@ -40,6 +40,7 @@ from distributed.messages import (
     TaskMissingData,
     TaskReturned,
 )
+from distributed.tables import shrink
 from distributed.worker import events
 from distributed.worker.actions import Action, Answer, Beat, Leave, Pause, Resume
 from distributed.worker.batch import Batch
@@ -270,6 +271,7 @@ class WorkerMachine:
         for key in message.keys:
             if held.pop(key, None) is not None:
                 drops.append(key)
+        shrink(held)
         for key in message.keys if self.asked else ():
             if self.asked.pop(key, None) is not None and key not in self.needed_by:
                 self.fetches.forget(key)

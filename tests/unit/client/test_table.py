@@ -1,3 +1,5 @@
+from sys import getsizeof
+
 import pytest
 
 from distributed.client.table import KeyTable, Remote, exception_of
@@ -80,6 +82,15 @@ def test_the_last_release_of_a_finished_key_is_told_without_a_fence():
     assert table.release([x]) == []
     assert table.release([x]) == [ReleaseKeys(["x"])]
     assert len(table) == 0
+
+
+def test_a_table_that_became_empty_takes_no_room():
+    keys = [f"x-{number}" for number in range(500)]
+    table, *states = make(*keys)
+    table.release(states[1:])
+    large = getsizeof(table.states)
+    table.release(states[:1])
+    assert getsizeof(table.states) < large
 
 
 def test_releasing_two_futures_in_one_go():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from sys import getsizeof
+
 from distributed.messages import (
     CancelKeys,
     CancelTask,
@@ -30,6 +32,18 @@ def test_a_result_that_nobody_wants_is_dropped_everywhere() -> None:
     assert isinstance(drop, DropData)
     assert sorted(drop.keys) == ["x", "y"]
     assert desk.kind("x") == "unknown"
+
+
+def test_tables_that_became_empty_take_no_room() -> None:
+    desk = Desk("a:1")
+    keys = [f"x-{number}" for number in range(500)]
+    desk.submit(*keys)
+    desk.finish(*keys)
+    desk.client(ReleaseKeys(keys[1:]))
+    large = getsizeof(desk.state.tasks), getsizeof(desk.state.workers["a:1"].data)
+    desk.client(ReleaseKeys(keys[:1]))
+    assert getsizeof(desk.state.tasks) < large[0]
+    assert getsizeof(desk.state.workers["a:1"].data) < large[1]
 
 
 def test_an_input_is_dropped_when_its_last_dependent_ends_but_stays_lineage() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sys import getsizeof
+
 import pytest
 
 from distributed.errors import RemoteProtocolError
@@ -295,6 +297,16 @@ def test_dropped_data_leaves_the_store(worker):
     worker.executed(done(a))
     assert worker.told(DropData(["a", "unknown"])) == [actions.Drop(["a"])]
     assert not worker.machine.held
+
+
+def test_a_store_that_became_empty_takes_no_room(worker):
+    tasks = [task(f"a-{number}") for number in range(500)]
+    worker.told(*tasks)
+    worker.executed(*map(done, tasks))
+    worker.told(DropData([task.key for task in tasks[1:]]))
+    large = getsizeof(worker.machine.held)
+    worker.told(DropData(["a-0"]))
+    assert getsizeof(worker.machine.held) < large
 
 
 def test_copies_asked_for_are_fetched_and_reported(worker):
