@@ -56,7 +56,7 @@ ROWS = (
     Row("transfer", "memory copy GB/s", _ARRAY, "memory copy GB/s"),
     Row("startup", "registered s", _STARTUP, "registered s", lower=True),
     Row("startup", "all have run s", _STARTUP, "all have run s", lower=True),
-    Row("startup", "PSS MB per worker", _STARTUP, "PSS MB per worker", lower=True),
+    Row("startup", "PSS MiB per worker", _STARTUP, "PSS MiB per worker", lower=True),
     Row("startup", "idle CPU % of a core", _STARTUP, "idle CPU % of a core", lower=True),
     Row("startup", "fork and exec of true ms", "start of one process", "`true`, ms", lower=True),
     Row("startup", "bare Python start ms", "start of one process", "bare Python, ms", lower=True),
@@ -78,7 +78,7 @@ HEADLINES = frozenset(
         ("all_to_all", "tasks/s"),
         ("transfer", "worker to worker GB/s"),
         ("startup", "all have run s"),
-        ("startup", "PSS MB per worker"),
+        ("startup", "PSS MiB per worker"),
         ("startup", "idle CPU % of a core"),
         ("held", "pending bytes"),
     }

@@ -241,7 +241,7 @@ def startup(engine: Any, scale: float) -> Figures:
     return {
         **figures,
         "idle CPU % of a core": cpu * 100,
-        "PSS MB per worker": pss_bytes(workers) / count / 1e6,
+        "PSS MiB per worker": pss_bytes(workers) / count / 2**20,
     }
 
 

@@ -16,8 +16,9 @@ import click
 from distributed import logs
 from distributed.capacity import memory_share, usable_cores
 from distributed.cli.options import ADDRESS, DURATION, MEMORY, PORT, RESOURCES, run_click
+from distributed.cli.rehearsal import rehearse
 from distributed.cli.run import EXIT_FAILED, run_command
-from distributed.cli.worker_process import Witness, run_worker
+from distributed.cli.worker_process import Witness, run_worker, work
 from distributed.cli.worker_process import main as serve_workers
 from distributed.clusterfile import ClusterFile, find, resolve
 from distributed.errors import ConfigError, DistributedError
@@ -292,7 +293,9 @@ def _run_alone(settings: WorkerSettings) -> int:
 def _run_nannies(settings: WorkerSettings, nprocs: int, port: int) -> int:
     fork_server = ForkServer()
     # Now, while there is one thread and no event loop.
-    fork_server.fork(functools.partial(serve_workers, several=nprocs > 1))
+    if nprocs > 1:
+        rehearse(work)
+    fork_server.fork(functools.partial(serve_workers, prepared=True))
     _say_what_starts(settings, nprocs)
     try:
         return run_command("dworker", lambda stop: _nurse(stop, settings, nprocs, port, fork_server))

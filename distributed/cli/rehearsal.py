@@ -6,7 +6,8 @@ start.
 
 Sharing ends page by page: a call counts a reference in the function's code object, so a worker gets
 its own copy of every page on which a function lies that it runs.  The rehearsal notices which those
-are and moves their code together, onto a few pages instead of hundreds.
+are and moves their code together, onto fewer pages.  What a process runs only because it was forked
+is noticed in one that is forked for that.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import logging
 import os
 import secrets
+import select
+import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from types import CodeType, FrameType, FunctionType
 from typing import Any, Final
@@ -29,6 +34,8 @@ from distributed.comm import Connection
 from distributed.daemon import Daemon
 from distributed.errors import DistributedError
 from distributed.messages import AddFunction, Goodbye, Heartbeat, Reply, Request, RunTask, TaskFinished
+from distributed.nanny.forkserver import Reporter, Work, serve
+from distributed.nanny.orders import Spawn, WorkerSettings, encode
 from distributed.wire.payload import dumps, dumps_call
 from distributed.worker import Worker
 
@@ -38,9 +45,11 @@ logger = logging.getLogger(__name__)
 
 _LOOPBACK: Final = "127.0.0.1"
 _PATIENCE_S: Final = 2.0
-# For ever: where old code was freed, workers would put new things, on as many pages as before.
-# By identity, because code that only looks the same, from another file, is equal.
-_called: Final[dict[int, CodeType]] = {}
+_TRIAL: Final = WorkerSettings(scheduler=f"{_LOOPBACK}:1", secret=bytes(32), host=_LOOPBACK, death_timeout_s=1e-3)
+"""Nobody listens at this port, so the worker ends at once."""
+_called: Final[set[int]] = set()
+_kept: Final[list[CodeType]] = []
+"""The old code, for ever: where it was freed, workers would put new things, on as many pages as before."""
 
 
 class _Stage(Daemon):
@@ -76,16 +85,22 @@ async def _heard(connection: Connection, *kinds: type) -> None:
         awaited.difference_update(map(type, await connection.read()))
 
 
-def rehearse() -> bool:
-    """Play the life of a worker twice; return whether it went well.
+def rehearse(work: Work | None = None) -> bool:
+    """Play the life of a worker until all is warm; return whether it went well.
+
+    With ``work``, what worker processes will do, also fork one that finds no scheduler.  This process must have one
+    thread and no event loop.
 
     Nothing is left of it but warm caches and code that lies together: no loop, no thread, no file.
     A host where it fails (no loopback, no temporary folder) has its workers start a little slower.
     """
     try:
         with _logging_to_nowhere():
-            with _Noting(_called):
+            asyncio.run(asyncio.wait_for(_play(), _PATIENCE_S))
+            with _Noting(_called) as noting:
                 asyncio.run(asyncio.wait_for(_play(), _PATIENCE_S))
+            if work is not None and noting.is_free:
+                _called.update(_run_by_a_fork(work))
             _move_together(_called)
             # The moved code is as new: what the interpreter learns of it is to be shared, too.
             asyncio.run(asyncio.wait_for(_play(), _PATIENCE_S))
@@ -112,44 +127,102 @@ def _logging_to_nowhere() -> Iterator[None]:
 
 
 class _Noting:
-    """Notes the code of all functions that are called in any thread, in the order of their first calls.
+    """Notes the code of all functions that are called in any thread.
 
     Does nothing under a debugger or a profiler: there is one place for such a hook.
     """
 
-    def __init__(self, called: dict[int, CodeType]) -> None:
+    def __init__(self, called: set[int]) -> None:
         self._called = called
-        self._free = sys.getprofile() is None
+        self.is_free = sys.getprofile() is None
 
-    def __enter__(self) -> None:
-        if self._free:
+    def __enter__(self) -> _Noting:
+        if self.is_free:
             threading.setprofile(self._note)
             sys.setprofile(self._note)
+        return self
 
     def __exit__(self, *_: object) -> None:
-        if self._free:
+        if self.is_free:
             sys.setprofile(None)
             threading.setprofile(None)
 
     def _note(self, frame: FrameType, event: str, _argument: Any) -> None:
         if event == "call":
-            self._called[id(frame.f_code)] = frame.f_code
+            self._called.add(id(frame.f_code))
 
 
-def _move_together(called: dict[int, CodeType]) -> None:
+def _run_by_a_fork(work: Work) -> list[int]:
+    """Return which code a worker process runs that is forked and finds no scheduler, and so does its fork server.
+
+    By identity, which is the same in a forked process for all that was there before.
+    """
+    orders, theirs = socket.socketpair()
+    read_end, write_end = os.pipe()
+    called: set[int] = set()
+
+    def noted(settings: WorkerSettings, reporter: Reporter) -> int:
+        code = work(settings, reporter)
+        os.write(write_end, json.dumps(sorted(called)).encode() + b"\n")
+        return code
+
+    pid = os.fork()
+    if pid == 0:
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 1)
+            os.dup2(nowhere, 2)
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+            orders.close()
+            with _Noting(called):
+                serve(theirs, write_end, noted)
+        finally:
+            os._exit(0)
+    try:
+        theirs.close()
+        os.close(write_end)
+        orders.sendall(encode(Spawn(0, _TRIAL)))
+        return _noted_numbers(read_end)
+    finally:
+        orders.close()  # which ends both
+        os.close(read_end)
+        os.waitpid(pid, 0)
+
+
+def _noted_numbers(fd: int) -> list[int]:
+    """Wait for the line with the notes among the reports."""
+    data, deadline_s = b"", time.monotonic() + _PATIENCE_S
+    while select.select([fd], [], [], max(0.0, deadline_s - time.monotonic()))[0]:
+        more = os.read(fd, 65536)
+        data += more
+        for line in data.split(b"\n")[:-1]:
+            if line.startswith(b"["):
+                return json.loads(line)  # type: ignore[no-any-return]
+        if not more:
+            break
+    return []
+
+
+def _move_together(called: set[int]) -> None:
     """Give the functions whose code was called copies of it, made one right after the other."""
-    # Referrers, because a list of all objects would count a reference in each, and so copy every page here.
-    gc.unfreeze()  # what is frozen has no referrers
+    gc.unfreeze()  # what is frozen is in no list
     owners: dict[int, list[FunctionType]] = {}
-    for thing in gc.get_referrers(*called.values()):
-        if type(thing) is FunctionType:
+    for thing in gc.get_objects():
+        if type(thing) is FunctionType and id(thing.__code__) in called:
             owners.setdefault(id(thing.__code__), []).append(thing)
-    for number, code in called.items():
-        if functions := owners.get(number):
-            copy = code.replace()
-            for function in functions:
-                function.__code__ = copy
+    for functions in owners.values():
+        old = functions[0].__code__
+        _kept.append(old)
+        copy = _copied(old, called)
+        for function in functions:
+            function.__code__ = copy
     gc.freeze()
+
+
+def _copied(code: CodeType, called: set[int]) -> CodeType:
+    """Return a copy of the code, with copies of those of its inner functions that were called."""
+    inner = [_copied(one, called) if type(one) is CodeType and id(one) in called else one for one in code.co_consts]
+    return code.replace(co_consts=tuple(inner))
 
 
 async def _play() -> None:

@@ -108,11 +108,11 @@ async def _work(settings: WorkerSettings, reporter: Reporter) -> int:
     return await run_worker(settings, stop, witness)
 
 
-def main(orders_fd: int, reports_fd: int, *, several: bool = True) -> None:
+def main(orders_fd: int, reports_fd: int, *, prepared: bool = False) -> None:
     """Be a fork server with these descriptors until whoever holds their other ends is gone.
 
-    A rehearsal costs more than a start, so it is for those who fork ``several`` workers.
+    ``prepared``: who forked this has rehearsed, or forks so few workers that a rehearsal costs more than it saves.
     """
-    if several:
-        rehearse()
+    if not prepared:
+        rehearse(work)
     serve(socket.socket(fileno=orders_fd), reports_fd, work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -10,7 +11,9 @@ import threading
 
 import pytest
 
-from distributed.cli import rehearsal
+from distributed import logs
+from distributed.cli import rehearsal, worker_process
+from distributed.nanny import forkserver
 from distributed.worker import Worker
 
 
@@ -37,8 +40,36 @@ def test_the_code_that_a_worker_runs_is_moved_together():
     assert threading._profile_hook is None
 
 
+def test_code_that_only_a_forked_process_runs_is_moved_too():
+    ends = [forkserver._ForkServer._cut_ties, worker_process._work, logs.configure]
+    before = [function.__code__ for function in ends]
+    descriptors = sorted(os.listdir("/dev/fd"))
+    assert rehearsal.rehearse(worker_process.work) is True
+    assert [function.__name__ for function, code in zip(ends, before, strict=True) if function.__code__ is code] == []
+    assert sorted(os.listdir("/dev/fd")) == descriptors
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_inner_functions_are_moved_with_the_outer_one():
+    def outer():
+        return (lambda: 7), (lambda: 8)
+
+    one, other = outer()
+    old = outer.__code__
+    rehearsal._move_together({id(old), id(one.__code__)})
+    try:
+        assert outer.__code__ is not old
+        moved, stayed = outer()
+        assert (moved(), stayed()) == (7, 8)
+        assert moved.__code__ is not one.__code__
+        assert stayed.__code__ is other.__code__
+    finally:
+        gc.unfreeze()
+
+
 def test_under_a_profiler_it_goes_without(monkeypatch):
-    monkeypatch.setattr(rehearsal, "_called", {})
+    monkeypatch.setattr(rehearsal, "_called", set())
     seen = []
     sys.setprofile(lambda frame, event, _: seen.append((frame.f_code.co_name, event)))
     try:
@@ -46,7 +77,7 @@ def test_under_a_profiler_it_goes_without(monkeypatch):
     finally:
         sys.setprofile(None)
     assert ("_start", "call") in seen
-    assert rehearsal._called == {}
+    assert rehearsal._called == set()
 
 
 def test_it_leaves_logging_as_it_was():
