@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from distributed.client.keys import name_of, parts_of
 from distributed.client.snapshots import detached
 from distributed.payloads import Payload
-from distributed.wire.payload import dumps
+from distributed.wire.payload import dumps, goes_by_value
 
 __all__ = ["Function", "FunctionRegistry"]
 
@@ -34,7 +34,7 @@ def _is_named(thing: Any) -> bool:
     if not isinstance(thing, (FunctionType, BuiltinFunctionType, type)):
         return isinstance(thing, ModuleType) and sys.modules.get(thing.__name__) is thing
     module = getattr(thing, "__module__", None)
-    if module is None or module == "__main__" or "." in thing.__qualname__:
+    if module is None or "." in thing.__qualname__ or goes_by_value(module):
         return False
     return getattr(sys.modules.get(module), thing.__qualname__, None) is thing
 

@@ -18,7 +18,7 @@ import msgspec
 from distributed import errors
 from distributed.errors import DistributedError, RemoteError, TaskError
 from distributed.messages import ErrorInfo
-from distributed.wire.payload import dumps, loads, payload_nbytes
+from distributed.wire.payload import dumps, loads, names_what_goes_by_value, payload_nbytes
 
 __all__ = ["RemoteTraceback", "dump_error", "load_error"]
 
@@ -134,7 +134,7 @@ def _rebuild(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, A
 def _ways(error: BaseException) -> Iterator[_Reduced]:
     """The ways to send an exception, the most faithful one first."""
     try:
-        if b"__main__" not in (data := pickle.dumps(error, 5)):
+        if not names_what_goes_by_value(data := pickle.dumps(error, 5)):
             yield pickle.loads, (data,)
     except Exception:  # noqa: BLE001, S110 - then another way
         pass

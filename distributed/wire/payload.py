@@ -21,7 +21,17 @@ import msgspec
 from distributed.errors import RemoteProtocolError
 from distributed.payloads import Buffer, Payload
 
-__all__ = ["dumps", "dumps_call", "dumps_plain_calls", "loads", "loads_call", "payload_nbytes", "sizeof"]
+__all__ = [
+    "dumps",
+    "dumps_call",
+    "dumps_plain_calls",
+    "goes_by_value",
+    "loads",
+    "loads_call",
+    "names_what_goes_by_value",
+    "payload_nbytes",
+    "sizeof",
+]
 
 OUT_OF_BAND = 65536
 """Bytes from which a part of a payload travels as a frame of its own."""
@@ -129,17 +139,31 @@ def _pickle(pickler_type: type[Any], obj: Any, keys: dict[str, None]) -> Payload
     return _assemble(file.getvalue(), collector.buffers)
 
 
-def _mentions_main(payload: Payload) -> bool:
-    head = payload if isinstance(payload, bytes) else payload[0]
-    return b"__main__" in (head.data if isinstance(head, Buffer) else head)
+def goes_by_value(module: str) -> bool:
+    """Whether functions and classes of the module travel as what they are: their name means nothing elsewhere.
+
+    So it is with ``__main__``, and where the user has told ``cloudpickle.register_pickle_by_value``.
+    """
+    if module == "__main__":
+        return True
+    registered = cloudpickle.list_registry_pickle_by_value()
+    return any(module == name or module.startswith(f"{name}.") for name in registered)
+
+
+def names_what_goes_by_value(data: bytes) -> bool:
+    """Whether a pickle may name a function or a class of such a module."""
+    if b"__main__" in data:
+        return True
+    registered = cloudpickle.list_registry_pickle_by_value()
+    return any(name.encode() in data for name in registered)
 
 
 def _dump(obj: Any) -> tuple[Payload, dict[str, None]]:
     keys: dict[str, None] = {}
     try:
         payload = _pickle(_CallPickler, obj, keys)
-        # By reference to __main__ it would only load in this very program.
-        if not _mentions_main(payload):
+        head = payload if isinstance(payload, bytes) else payload[0]
+        if not names_what_goes_by_value(bytes(head.data) if isinstance(head, Buffer) else head):
             return payload, keys
     except Exception as error:
         # The pickler gives up with many kinds of exception; cloudpickle knows more types.
@@ -162,7 +186,7 @@ def dumps(obj: Any) -> Payload:
     collector = _BufferCollector()
     try:
         data = pickle.dumps(obj, 5, buffer_callback=collector)
-        if b"__main__" not in data:
+        if not names_what_goes_by_value(data):
             return _assemble(data, collector.buffers)
     except Exception as error:
         if isinstance(error, RecursionError | MemoryError):

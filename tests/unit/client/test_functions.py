@@ -5,6 +5,7 @@ import textwrap
 import types
 import weakref
 
+import cloudpickle
 import pytest
 
 from distributed.client.functions import FunctionRegistry
@@ -54,6 +55,19 @@ def test_a_replaced_function_of_a_module_is_not_taken_for_the_old_one(monkeypatc
     changed.__qualname__ = "double"
     monkeypatch.setitem(globals(), "double", changed)
     assert loads(registry.pack(changed).payload)(1) == 3
+
+
+def test_a_module_may_be_registered_with_cloudpickle_after_its_function_was_sent():
+    registry, module = FunctionRegistry(), sys.modules[__name__]
+    by_name = registry.pack(double)
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        by_value = registry.pack(double)
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+    assert loads(by_name.payload) is double
+    assert loads(by_value.payload) is not double
+    assert registry.pack(double).id == by_name.id
 
 
 def test_what_cannot_be_called_is_refused():

@@ -1,3 +1,4 @@
+import importlib
 import itertools
 import os
 import pickle
@@ -6,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import cloudpickle
 import msgspec
 import numpy as np
 import pytest
@@ -53,6 +55,32 @@ def travelled(payload):
 )
 def test_plain_values_come_back_equal(value):
     assert loads(travelled(dumps(value))) == value
+
+
+@pytest.fixture
+def by_value(tmp_path, monkeypatch):
+    """A module that only this process has, as its author told cloudpickle."""
+    (tmp_path / "only_here").mkdir()
+    (tmp_path / "only_here" / "__init__.py").touch()
+    (tmp_path / "only_here" / "tools.py").write_text("class Model:\n    pass\n\ndef double(x):\n    return 2 * x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("only_here.tools")
+    cloudpickle.register_pickle_by_value(sys.modules["only_here"])
+    yield module
+    cloudpickle.unregister_pickle_by_value(sys.modules["only_here"])
+    sys.modules.pop("only_here")
+    sys.modules.pop("only_here.tools")
+
+
+def test_what_is_of_a_module_registered_with_cloudpickle_needs_no_module_there(by_value):
+    payloads = [dumps(by_value.double), dumps_call((by_value.double,), {})[0], dumps(by_value.Model())]
+    code = (
+        "import sys; from distributed.wire.payload import loads, loads_call; "
+        "function, call, model = map(bytes.fromhex, sys.argv[1:]); "
+        "print(loads(function)(2), loads_call(call, {})[0][0](3), type(loads(model)).__name__)"
+    )
+    argv = [sys.executable, "-c", code, *(payload.hex() for payload in payloads)]
+    assert subprocess.run(argv, check=True, capture_output=True, text=True, cwd=ROOT).stdout == "4 6 Model\n"
 
 
 ODD = [0, -1, 2**63, -(2**63), 2**64, -(2**64), 10**30, True, False, None, 1.0, -0.0, float("inf"), 5e-324]
