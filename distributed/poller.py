@@ -124,6 +124,20 @@ class Poller:
         finally:
             self._end_turn()
 
+    def turn(self, do: Callable[[], None]) -> None:
+        """Do something as sockets do in their turn: what it sends leaves at its end, not one round of the loop later.
+
+        For what another thread has the loop do.
+        """
+        if self._has_turn:  # its end comes soon
+            do()
+            return
+        self._has_turn = True
+        try:
+            do()
+        finally:
+            self._end_turn()
+
     def at_end(self, call: Callable[[], None]) -> None:
         """Call at the end of this turn of sockets; when none has it, soon."""
         self._due.append(call)

@@ -125,14 +125,14 @@ class Session:
         """Have the loop look at what was queued.  Safe in destructors."""
         if not self._woken:
             self._woken = True
-            self._call(self._on_wake)
+            self._call(self._connection.poller.turn, self._on_wake)
 
-    def _call(self, function: Callable[[], Any]) -> None:
+    def _call(self, function: Callable[..., Any], *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to be told
             if threading.get_ident() == self.thread:
-                self.loop.call_soon(function)
+                self.loop.call_soon(function, *args)
             else:
-                self.loop.call_soon_threadsafe(function)
+                self.loop.call_soon_threadsafe(function, *args)
 
     def silence(self) -> None:
         """In a forked child: never touch the loop, which belongs to the parent."""

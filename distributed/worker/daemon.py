@@ -24,6 +24,7 @@ from distributed.daemon import operation
 from distributed.errors import AuthenticationError, CommError, RemoteProtocolError
 from distributed.messages import Message
 from distributed.network import parse_address
+from distributed.poller import Poller
 from distributed.sharing.segments import live
 from distributed.units import format_memory
 from distributed.worker import actions, events
@@ -196,7 +197,8 @@ class Worker(Operations):
         self.own(self._follow_scheduler(), name="follow the scheduler")
 
     def _make_parts(self) -> None:
-        """Make what depends on the address, which is known only now."""
+        """Make what depends on the address and the loop, which are known only now."""
+        self._poller = Poller.current()
         self.machine = WorkerMachine(
             self.address, self.data.held, resources=self.worker_resources, memory_limit=self.memory_limit
         )
@@ -283,7 +285,7 @@ class Worker(Operations):
         if self._stdio is not None and self._stdio.is_wrecked():
             os._exit(EXIT_WRECKED)  # the loop is deaf, nothing else ends this process
         with contextlib.suppress(RuntimeError):  # the loop has ended before the task
-            self.loop.asyncio_loop.call_soon_threadsafe(self._collect)  # type: ignore[attr-defined]
+            self.loop.asyncio_loop.call_soon_threadsafe(self._poller.turn, self._collect)  # type: ignore[attr-defined]
 
     def _collect(self) -> None:
         outcomes = self.executor.take()
