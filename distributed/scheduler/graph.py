@@ -88,9 +88,9 @@ def submit_block(state: State, client: Client, message: SubmitBlock) -> None:
     fresh: list[Task] = []
     add = fresh.append
     for key, args in zip(message.keys, message.args, strict=True):
-        known = tasks.get(key)
-        if known is None:
-            tasks[key] = task = Task(key, function, args, anything, rank, QUEUED, wanters=only)
+        task = Task(key, function, args, anything, rank, QUEUED, wanters=only)
+        known = tasks.setdefault(key, task)
+        if known is task:
             add(task)
         else:
             want(state, client, known)

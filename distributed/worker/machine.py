@@ -151,12 +151,9 @@ class WorkerMachine:
         """Each task is on its own from here on; only the way here was one."""
         numbers = count(block.run)
         columns = zip(block.keys, numbers, block.args, block.ranks, strict=False)  # the numbers do not end
-        function, needs = block.function, block.dependencies
-        if needs:
-            told = (needs, block.who_has, block.nbytes)
-            tasks = [RunTask(key, run, function, args, rank, *told) for key, run, args, rank in columns]
-        else:
-            tasks = [RunTask(key, run, function, args, rank) for key, run, args, rank in columns]
+        function, needs, where, sizes = block.function, block.dependencies, block.who_has, block.nbytes
+        # Shared also if there are none: three empty containers for each would cost more than the task.
+        tasks = [RunTask(key, run, function, args, rank, needs, where, sizes) for key, run, args, rank in columns]
         fresh = dict(zip(block.keys, tasks, strict=True))
         known = (self.active, self.waiting, self.resources.blocked, needs)
         if self.closing or len(fresh) < len(tasks) or not all(fresh.keys().isdisjoint(keys) for keys in known):

@@ -100,11 +100,18 @@ class TaskRunner:
         here.key = task.key
         try:
             try:
+                # Of the shortest tasks this is most of what they cost their worker: no call that can be spared.
                 function = self._functions.get(task.function) or self._load_function(task.function)
                 data = self._dependencies(task.dependencies) if task.dependencies else _NO_DATA
-                args, kwargs = self._load_arguments(task, data)
+                try:
+                    args, kwargs = loads_call(task.args, data)
+                except Exception as error:
+                    raise self._cannot_load("the arguments", error) from error
                 del data
-                return self._finished(task, call(function, args, kwargs), start)
+                value = function(*args, **kwargs)
+                if type(value) is CoroutineType:
+                    value = asyncio.run(value)
+                return self._finished(task, value, start)
             except _MissingDependencyError as missing:
                 return (
                     task,
@@ -148,13 +155,6 @@ class TaskRunner:
             raise
         except Exception as error:
             raise self._cannot_load(f"the input {key}", error) from error
-
-    def _load_arguments(self, task: RunTask, data: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        try:
-            args, kwargs = loads_call(task.args, data)
-        except Exception as error:
-            raise self._cannot_load("the arguments", error) from error
-        return args, kwargs
 
     def _cannot_load(self, what: str, error: Exception) -> TaskError:
         version = ".".join(map(str, sys.version_info[:3]))
