@@ -155,7 +155,8 @@ class WorkerMachine:
         # Shared also if there are none: three empty containers for each would cost more than the task.
         tasks = [RunTask(key, run, function, args, rank, needs, where, sizes) for key, run, args, rank in columns]
         fresh = dict(zip(block.keys, tasks, strict=True))
-        known = (self.active, self.waiting, self.resources.blocked, needs)
+        # Views, of which the shorter one is gone through: there may be many tasks here, and few in the block.
+        known = (self.active.keys(), self.waiting.keys(), self.resources.blocked.keys(), needs)
         if self.closing or len(fresh) < len(tasks) or not all(fresh.keys().isdisjoint(keys) for keys in known):
             for task in tasks:
                 self._run_task(task, batch)
