@@ -43,7 +43,7 @@ class Gathering:
         absent: list[KeyState] = []
         for state in states:
             detail = state.detail  # before the status: another thread sets them in this order
-            if state.status == "finished" and isinstance(detail, bytes | list):
+            if (type(detail) is bytes or type(detail) is list) and state.status == "finished":
                 payloads.append(detail)
                 continue
             if not self._skip and (error := exception_of(state)) is not None:
