@@ -103,15 +103,6 @@ class SentHere:
     def __init__(self) -> None:
         self.sent: list[Any] = []
 
-    @property
-    def poller(self) -> SentHere:
-        """It has its turn when it is told so."""
-        return self
-
-    def turn(self, do: Callable[[], None]) -> None:
-        """Do it now."""
-        do()
-
     def send(self, *messages: Any) -> None:
         """Keep messages."""
         self.sent += messages

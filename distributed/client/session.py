@@ -40,6 +40,7 @@ from distributed.messages import (
     WantKeys,
 )
 from distributed.payloads import Payload
+from distributed.poller import Poller
 from distributed.pool import ConnectionPool
 from distributed.sharing.exchange import Exchange
 from distributed.wire.failure import load_error
@@ -91,6 +92,7 @@ class Session:
         self.exchange = Exchange(shared_memory)
         self.ended: CommError | None = None
         self._connection = connection
+        self._poller = Poller.current()
         self.thread = threading.get_ident()
         self._outgoing: deque[TaskSpec | Message] = deque()
         self._released: deque[KeyState] = deque()
@@ -125,7 +127,7 @@ class Session:
         """Have the loop look at what was queued.  Safe in destructors."""
         if not self._woken:
             self._woken = True
-            self._call(self._connection.poller.turn, self._on_wake)
+            self._call(self._poller.turn, self._on_wake)
 
     def _call(self, function: Callable[..., Any], *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to be told
