@@ -6,14 +6,16 @@ cost more than the reading.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from distributed.client.fetching import Fetched, load_result
+from distributed.client.fetching import Fetched, cannot_load
 from distributed.client.structures import MISSING, fill, find_futures
 from distributed.client.table import KeyState, exception_of
 from distributed.client.waiting import ALL_COMPLETED, FIRST_EXCEPTION
 from distributed.errors import RequestTimeoutError, TaskError
 from distributed.payloads import Payload
+from distributed.wire.payload import loads
 
 __all__ = ["Gathering"]
 
@@ -75,17 +77,23 @@ class Gathering:
         return None if filled is MISSING else filled
 
     def _load(self) -> list[Any]:
-        payloads, values = self._payloads, []
-        for place, state in enumerate(self._states):
-            payload = payloads[place]
-            payloads[place] = None  # not all are to be there twice
-            if payload is None:
-                values.append(MISSING)
-                continue
+        values: list[Any] = []
+        reading = self._payloads[::-1]
+        self._payloads = []
+        while reading:
             try:
-                values.append(load_result(state.key, payload))
-            except TaskError:
+                values.extend(_read(reading))
+            except Exception as error:  # noqa: PERF203 - entered once, and again after each failure
                 if not self._skip:
-                    raise
+                    if isinstance(error, TaskError):  # whoever pickled it says why it could not
+                        raise
+                    raise cannot_load(self._states[len(values)].key, error) from error
                 values.append(MISSING)
         return values
+
+
+def _read(payloads: list[Payload | None]) -> Iterator[Any]:
+    """Yield the values, the last one first; a payload goes as it is read, so that not all are there twice."""
+    while payloads:
+        payload = payloads.pop()
+        yield MISSING if payload is None else loads(payload)

@@ -10,11 +10,17 @@ from distributed.client.gathering import Gathering
 from distributed.client.table import KeyState, Remote
 from distributed.errors import RequestTimeoutError, TaskError, WorkerLostError
 from distributed.wire.payload import dumps
+from distributed.worker.transfer import raise_unpicklable
 
 
 class Session:
     def forget(self, state):
         pass
+
+
+class _Raises:
+    def __reduce__(self):
+        return raise_unpicklable, ("why it could not", "told", "Model")
 
 
 class Owner:
@@ -92,10 +98,17 @@ def test_what_could_not_be_fetched_is_raised_or_left_out():
 
 
 def test_what_cannot_be_read_here_is_raised_or_left_out():
-    bad = of("bad", "finished", b"\x80\x05no pickle")
+    bad, worse = (of(key, "finished", b"\x80\x05no pickle") for key in ("bad", "worse"))
     with pytest.raises(TaskError, match="the result of bad cannot be unpickled here"):
-        gathered([finished("a", 1), bad])
-    assert gathered([finished("a", 1), bad], "skip") == [1]
+        gathered([finished("a", 1), bad, finished("b", 2), worse])
+    assert gathered([finished("a", 1), bad, finished("b", 2), worse, worse, finished("c", 3)], "skip") == [1, 2, 3]
+
+
+def test_what_could_not_be_pickled_there_says_so_itself():
+    told = of("told", "finished", dumps(_Raises()))
+    with pytest.raises(TaskError, match="why it could not") as caught:
+        gathered([told])
+    assert caught.value.__cause__ is None
 
 
 def test_when_the_time_is_over_what_is_pending_is_counted():
