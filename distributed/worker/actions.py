@@ -17,6 +17,7 @@ __all__ = [
     "Drop",
     "Execute",
     "Fetch",
+    "Follow",
     "LearnFunctions",
     "Leave",
     "Pause",
@@ -42,6 +43,16 @@ class Execute(msgspec.Struct):
     """Give these tasks to the executor; it takes them by rank."""
 
     tasks: list[RunTask]
+
+
+class Follow(msgspec.Struct):
+    """Pairs of a task that the executor has and one that waits for nothing but its result.
+
+    The thread that ends the first one well may go on with the second; each second one comes by ``Execute`` or by
+    ``Withdraw``, too, when the first one's end is known.
+    """
+
+    pairs: list[tuple[RunTask, RunTask]]
 
 
 class Withdraw(msgspec.Struct):
@@ -99,5 +110,5 @@ class Leave(msgspec.Struct):
 
 
 Action: TypeAlias = (
-    LearnFunctions | Drop | Execute | Withdraw | Fetch | Pause | Resume | SendScheduler | Answer | Beat | Leave
+    LearnFunctions | Drop | Execute | Follow | Withdraw | Fetch | Pause | Resume | SendScheduler | Answer | Beat | Leave
 )

@@ -11,6 +11,7 @@ from distributed.worker.actions import (
     Drop,
     Execute,
     Fetch,
+    Follow,
     LearnFunctions,
     SendScheduler,
     Withdraw,
@@ -23,15 +24,16 @@ class Batch:
     """Collects what one event asks for; :meth:`actions` puts it in the order in which it must
     happen.
 
-    Functions come before the tasks that use them; tasks before the withdrawals, so that
-    a task that came and was cancelled in one batch is taken out again; messages to the scheduler
-    last.
+    Functions come before the tasks that use them; tasks before those that follow them, and both
+    before the withdrawals, so that a task that came and was cancelled in one batch is taken out
+    again; messages to the scheduler last.
     """
 
     __slots__ = (
         "drops",
         "execute",
         "fetches",
+        "follow",
         "functions",
         "messages",
         "others",
@@ -42,6 +44,7 @@ class Batch:
         self.functions: dict[str, Payload] = {}
         self.drops: list[str] = []
         self.execute: list[RunTask] = []
+        self.follow: list[tuple[RunTask, RunTask]] = []
         self.withdraw: list[RunTask] = []
         self.fetches: list[tuple[str, list[str], int]] = []
         self.others: list[Action] = []
@@ -73,6 +76,8 @@ class Batch:
         actions.extend(self.others)
         if self.execute:
             actions.append(Execute(self.execute))
+        if self.follow:
+            actions.append(Follow(self.follow))
         if self.withdraw:
             actions.append(Withdraw(self.withdraw))
         actions.extend(Fetch(*request) for request in self.fetches)

@@ -319,6 +319,7 @@ class Worker(Operations):
             actions.LearnFunctions: self._learn_functions,
             actions.Drop: self._drop,
             actions.Execute: self._execute,
+            actions.Follow: lambda action: self.executor.follow(action.pairs),
             actions.Withdraw: self._withdraw,
             actions.Fetch: self._fetch,
             actions.Pause: self._pause,

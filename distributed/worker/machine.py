@@ -7,7 +7,8 @@ A task is at one place at a time:
   says who waits for them);
 - ``resources.blocked``: ready, but a resource that it asks for is in use;
 - ``active``: given to the executor, whose threads take tasks by rank, so we do not know which
-  have started;
+  have started; also one that waits for nothing but the result of an active task: it may follow
+  that one in the same thread (``following``: key of the leader -> follower; ``led``: the other way);
 - ``abandoned``: given to the executor and cancelled since; its end is ignored.
 
 Every RunTask is answered once, by its end, by TaskReturned or by TaskMissingData, unless it is
@@ -72,6 +73,8 @@ class WorkerMachine:
         self.closing = False
         self.held = held if held is not None else {}
         self.active: dict[str, RunTask] = {}
+        self.following: dict[str, RunTask] = {}
+        self.led: dict[str, str] = {}
         self.waiting: dict[str, Waiting] = {}
         self.needed_by: dict[str, dict[Waiting, None]] = {}
         self.abandoned: dict[int, RunTask] = {}
@@ -140,7 +143,9 @@ class WorkerMachine:
             self._discard(known, batch)
         held = self.held
         missing = [key for key in task.dependencies if key not in held] if task.dependencies else None
-        if missing:
+        if missing and self._may_follow(task, missing):
+            self._follow(task, missing[0], batch)
+        elif missing:
             self._wait(Waiting({task.key: task}, missing, task.who_has, task.nbytes), missing, batch)
         else:
             self._ready(task, batch)
@@ -180,6 +185,27 @@ class WorkerMachine:
         if not task.resources or self.resources.take(task):
             self.active[task.key] = task
             batch.execute.append(task)
+
+    def _may_follow(self, task: RunTask, missing: list[str]) -> bool:
+        """Whether all that a task waits for is one that the executor has, and may be had from nowhere else."""
+        if len(missing) > 1 or task.resources:
+            return False
+        [leader] = missing
+        return leader in self.active and leader not in self.following and not task.who_has.get(leader)
+
+    def _follow(self, task: RunTask, leader: str, batch: Batch) -> None:
+        self.active[task.key] = self.following[leader] = task
+        self.led[task.key] = leader
+        batch.follow.append((self.active[leader], task))
+
+    def _leave_line(self, key: str, batch: Batch) -> None:
+        """A task leaves the executor before its end: it follows nobody, and all that were to follow are asked back."""
+        if (leader := self.led.pop(key, None)) is not None:
+            del self.following[leader]
+        while (follower := self.following.pop(key, None)) is not None:
+            key = follower.key
+            del self.led[key]
+            batch.withdraw.append(follower)
 
     def _wait(self, waiting: Waiting, missing: list[str], batch: Batch) -> None:
         """What is missing is on its way already, or is computed here before them, or is to be fetched."""
@@ -242,6 +268,7 @@ class WorkerMachine:
             del self.active[task.key]
             self.abandoned[id(task)] = task
             batch.withdraw.append(task)
+            self._leave_line(task.key, batch)
         else:
             self._forget_unstarted(task)
 
@@ -308,7 +335,7 @@ class WorkerMachine:
     # -- from the executor -----------------------------------------------------
 
     def _executed(self, event: events.Executed, batch: Batch) -> None:
-        active, held, wants = self.active, self.held, self.fetches.wants
+        active, held, wants, following = self.active, self.held, self.fetches.wants, self.following
         finished: list[TaskFinished] = []
         function = ""
         failed: list[str] = []
@@ -326,6 +353,9 @@ class WorkerMachine:
                 function = task.function
                 finished.append(message)
                 held[key] = Held(value, message.nbytes, message.run)
+                if following and (follower := following.pop(key, None)) is not None:
+                    del self.led[follower.key]
+                    batch.execute.append(follower)
                 if key in self.needed_by or key in self.asked or key in wants:
                     # First that it is there, then what follows from that.
                     batch.finish(finished)
@@ -336,6 +366,7 @@ class WorkerMachine:
                 finished = []
                 batch.messages.append(message)
                 failed.append(key)
+                self._leave_line(key, batch)
             if task.resources:
                 self._release(task, batch)
         batch.finish(finished)
@@ -351,6 +382,7 @@ class WorkerMachine:
             del self.active[task.key]
             batch.messages.append(TaskReturned(task.key, task.run))
             left.append(task.key)
+            self._leave_line(task.key, batch)
             if task.resources:
                 self._release(task, batch)
         self._left(left, batch)

@@ -33,6 +33,7 @@ __all__ = ["LARGEST_INLINE", "TaskRunner", "call", "safe_sizeof", "unpicklable"]
 
 LARGEST_INLINE = 4096
 _NO_DATA: dict[str, Any] = {}
+_NOTHING_ELSE: dict[str, Held] = {}
 _PLAIN = frozenset({int, float, bool, str, bytes, type(None)})
 """Types whose objects have nothing of the user's own, and say at once how large they are."""
 
@@ -93,8 +94,8 @@ class TaskRunner:
         """
         self._functions.clear()
 
-    def __call__(self, task: RunTask) -> Outcome:
-        """Run one task to its end.  Never raises."""
+    def __call__(self, task: RunTask, known: dict[str, Held] = _NOTHING_ELSE) -> Outcome:
+        """Run one task to its end, with the data of the store and of ``known``.  Never raises."""
         start = perf_counter()
         here.worker = self._worker
         here.key = task.key
@@ -102,7 +103,7 @@ class TaskRunner:
             try:
                 # Of the shortest tasks this is most of what they cost their worker: no call that can be spared.
                 function = self._functions.get(task.function) or self._load_function(task.function)
-                data = self._dependencies(task.dependencies) if task.dependencies else _NO_DATA
+                data = self._dependencies(task.dependencies, known) if task.dependencies else _NO_DATA
                 try:
                     args, kwargs = loads_call(task.args, data)
                 except Exception as error:
@@ -137,10 +138,10 @@ class TaskRunner:
         self._functions[function] = loaded
         return loaded
 
-    def _dependencies(self, keys: list[str]) -> dict[str, Any]:
+    def _dependencies(self, keys: list[str], known: dict[str, Held]) -> dict[str, Any]:
         held = self._store.held
         try:
-            inputs = list(map(held.__getitem__, keys))
+            inputs = [known.get(key) or held[key] for key in keys] if known else list(map(held.__getitem__, keys))
         except KeyError as error:
             raise _MissingDependencyError(*error.args) from error
         values = [one.value for one in inputs]

@@ -55,6 +55,10 @@ class World:
         self.answered = set()
         self.queued = []
         self.running = []
+        self.followers = []
+        self.taken = []
+        self.lines = 0
+        self.ended = []
         self.requests = {}
         self.paused = False
         self.story = []
@@ -77,11 +81,40 @@ class World:
 
     def on_execute(self, action):
         assert not self.machine.closing
-        self.queued.extend(action.tasks)
+        for task in action.tasks:
+            self._detach(task)
+            if not self._is_taken(task):
+                self.queued.append(task)
+
+    def on_follow(self, action):
+        for leader, follower in action.pairs:
+            assert leader in [*self.queued, *self.running, *[task for task, _, _ in self.ended]] or any(
+                leader is other for _, other in self.followers
+            )
+            self.followers.append((leader, follower))
+
+    def _detach(self, task):
+        """Whether it was to follow another."""
+        before = len(self.followers)
+        self.followers = [pair for pair in self.followers if pair[1] is not task]
+        return len(self.followers) < before
+
+    def _is_taken(self, task):
+        """Whether a thread has gone on with it; nobody asks twice."""
+        before = len(self.taken)
+        self.taken = [other for other in self.taken if other is not task]
+        return len(self.taken) < before
 
     def on_withdraw(self, action):
-        taken = [task for task in action.tasks if any(task is queued for queued in self.queued)]
-        self.queued = [q for q in self.queued if not any(q is task for task in taken)]
+        taken = []
+        for task in action.tasks:
+            if any(task is queued for queued in self.queued):
+                self.queued = [queued for queued in self.queued if queued is not task]
+                taken.append(task)
+            elif self._detach(task):
+                taken.append(task)
+            else:
+                self._is_taken(task)
         if taken:
             self._take(self.machine.handle(events.Withdrawn(taken)))
 
@@ -171,6 +204,8 @@ class World:
         rank = (self.random.randrange(3) << 40) + self.runs
         # Those that are to be fetched; the others ought to be here, or to be computed here.
         who_has = {k: self._holders() for k in needs if self.random.random() < 0.7}
+        if self.random.random() < 0.3 and (owed := [k for k, _ in self.owed if k < key]):
+            needs, who_has = [self.random.choice(owed)], {}  # sent ahead: it may follow
         return RunTask(key, self.runs, "f", b"", rank, needs, who_has, {}, resources)
 
     def _holders(self):
@@ -202,11 +237,29 @@ class World:
     def _threads_end(self):
         ending = self.running[: self.random.choice([1, 1, 3])]
         self.running = self.running[len(ending) :]
-        if ending:
-            self.happen(events.Executed([self._outcome(task) for task in ending]))
+        for task in ending:
+            self._end(task, {})
+        if self.ended and self.random.random() < 0.7:  # else the loop comes later
+            ended, self.ended = self.ended, []
+            self.happen(events.Executed(ended))
 
-    def _outcome(self, task):
-        missing = {key: [ME] for key in task.dependencies if key not in self.machine.held}
+    def _end(self, task, known):
+        self.ended.append(self._outcome(task, known))
+        if type(self.ended[-1][1]) is not TaskFinished or self.paused or self.random.random() < 0.3:
+            return  # the last: it ended before anybody knew that it is followed
+        for leader, follower in self.followers:
+            if leader is task:
+                self._detach(follower)
+                self.taken.append(follower)
+                self.lines += 1
+                if self.random.random() < 0.5:
+                    self._end(follower, {task.key})
+                else:
+                    self.running.append(follower)
+                break
+
+    def _outcome(self, task, known):
+        missing = {key: [ME] for key in task.dependencies if key not in self.machine.held and key not in known}
         if missing:
             return task, TaskMissingData(task.key, task.run, missing), None
         if self.random.random() < 0.2:
@@ -251,13 +304,15 @@ class World:
             self._thread_starts()
             self._threads_end()
             self._peer_answers()
-            if not (self.queued or self.running or self.requests):
+            if not (self.queued or self.running or self.requests or self.ended):
                 break
         machine = self.machine
         assert not self.owed, f"never answered: {self.owed}"
         assert not self.asked, f"copies never answered: {self.asked}"
         assert not machine.waiting
         assert not machine.active
+        assert not self.taken
+        assert not self.followers
         assert not machine.abandoned
         assert not machine.fetches.wants
         assert machine.resources.free() == {"GPU": 1}
@@ -268,7 +323,8 @@ class World:
         self.happen(events.Closing("end of the story"))
         assert said[-1] == Goodbye("end of the story")
         active = self.machine.active
-        started = {(t.key, t.run) for t in self.running if active.get(t.key) is t}
+        begun = [*self.running, *[task for task, _, _ in self.ended]]
+        started = {(t.key, t.run) for t in begun if active.get(t.key) is t}
         returned = {(m.key, m.run) for m in said if isinstance(m, TaskReturned)}
         assert returned == set(self.owed) - started
 
@@ -285,12 +341,14 @@ def live(seed):
     except AssertionError as error:
         tail = "\n".join(map(str, world.story[-15:]))
         pytest.fail(f"life {seed}: {error}\nlast events:\n{tail}")
+    return world.lines
 
 
 def test_random_lives():
     deadline = time.monotonic() + BUDGET_S
-    seed = 0
+    seed = lines = 0
     while time.monotonic() < deadline:
-        live(seed)
+        lines += live(seed)
         seed += 1
     assert seed > 20
+    assert lines > seed / 5, "threads hardly ever went on with what followed"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import threading
+import weakref
 
 import pytest
 
-from distributed.messages import RunTask
+from distributed.messages import ErrorInfo, RunTask, TaskErred, TaskFinished
 from distributed.worker.executor import Executor
 from tests.aio import until_sync
 
@@ -160,3 +161,137 @@ def test_closed_the_queue_is_forgotten_and_a_running_task_ends_alone(bench):
     bench.executor.push([task("late")])
     until_sync(lambda: not bench.executor._threads[0].is_alive())
     assert bench.started == ["first"]
+
+
+def known_of(executor):
+    """What it remembers of those that follow others."""
+    return [*executor._followers, *executor._leaders, *executor._taken]
+
+
+class Line(Bench):
+    """Tasks that end at once; ``known`` to each was what ``saw`` tells."""
+
+    def __init__(self, nthreads=1):
+        super().__init__(nthreads)
+        self.saw = {}
+        self.fails = set()
+
+    def run(self, task, known=None):
+        self.started.append(task.key)
+        self.saw[task.key] = {key: held.value for key, held in (known or {}).items()}
+        assert self.gate.wait(10)
+        if task.key in self.fails:
+            return task, TaskErred(task.key, task.run, ErrorInfo("E", "m")), None
+        return task, TaskFinished(task.key, task.run, 8, 0.1, "str"), f"value of {task.key}"
+
+
+@pytest.fixture
+def line():
+    bench = Line()
+    yield bench
+    bench.gate.set()
+    bench.executor.close()
+    until_sync(lambda: not any(t.is_alive() for t in bench.executor._threads))
+
+
+def test_a_thread_goes_on_with_what_follows_and_knows_the_result_before_anybody_else(line):
+    first, second, third, other = (task(key) for key in ("first", "second", "third", "other"))
+    line.executor.push([first, other])
+    line.executor.follow([(first, second), (second, third)])
+    line.gate.set()
+    until_sync(lambda: len(line.ended()) == 4)
+    assert line.started == ["first", "second", "third", "other"]
+    assert line.saw["second"] == {"first": "value of first"}
+    assert line.saw["third"] == {"second": "value of second"}
+    # The loop learns of their leaders' ends now; they are not run again.
+    line.executor.push([second, third, task("last")])
+    until_sync(lambda: len(line.ended()) == 5)
+    assert line.started[-1] == "last"
+    assert not known_of(line.executor)
+
+
+def test_what_came_too_late_to_follow_is_run_when_it_is_pushed(line):
+    first, second = task("first"), task("second")
+    line.gate.set()
+    line.executor.push([first])
+    until_sync(lambda: line.executor._outcomes)
+    line.executor.follow([(first, second)])
+    assert line.ended() == ["first"]
+    line.executor.push([second])
+    until_sync(lambda: line.ended() == ["first", "second"])
+    assert line.saw["second"] == {}
+    assert not known_of(line.executor)
+
+
+def test_nothing_follows_what_failed(line):
+    first, second = task("first"), task("second")
+    line.fails.add("first")
+    line.executor.push([first])
+    line.executor.follow([(first, second)])
+    line.gate.set()
+    until_sync(lambda: line.ended() == ["first"])
+    assert line.executor.withdraw([second]) == [second]
+    assert line.started == ["first"]
+    assert not known_of(line.executor)
+
+
+def test_paused_nothing_follows_until_it_is_pushed_and_resumed(line):
+    first, second = task("first"), task("second")
+    line.executor.push([first])
+    line.executor.follow([(first, second)])
+    until_sync(lambda: line.started == ["first"])
+    line.executor.pause()
+    line.gate.set()
+    until_sync(lambda: line.executor.executing == 0)
+    assert line.ended() == ["first"]
+    line.executor.push([second])
+    line.executor.resume()
+    until_sync(lambda: line.ended() == ["first", "second"])
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_ranks_before_a_follower_goes_first(line, late):
+    first, second = task("first", 5), task("second", 4)
+    line.executor.push([first])
+    line.executor.follow([(first, second)])
+    until_sync(lambda: line.started == ["first"])
+    line.executor.push([task("later", 9), task("urgent", 1)] if late else [task("urgent", 1), task("later", 9)])
+    line.gate.set()
+    until_sync(lambda: "first" in line.ended())
+    line.executor.push([second])
+    until_sync(lambda: len(line.ended()) == 4)
+    assert line.started.index("urgent") == 1
+    assert line.started.index("second") > 1
+    assert known_of(line.executor) == []
+
+
+def test_a_follower_is_withdrawn_unless_a_thread_went_on_with_it(line):
+    first, second, third = task("first"), task("second"), task("third")
+    line.executor.push([first])
+    line.executor.follow([(first, second), (second, third)])
+    assert line.executor.withdraw([third]) == [third]
+    line.gate.set()
+    until_sync(lambda: line.ended() == ["first", "second"])
+    assert line.executor.withdraw([second]) == []
+    assert not known_of(line.executor)
+
+
+def test_an_idle_thread_keeps_no_result(line):
+    class Value:
+        pass
+
+    values = []
+
+    def run(task, known=None):
+        value = Value()
+        values.append(weakref.ref(value))
+        return task, TaskFinished(task.key, task.run, 8, 0.1, "Value"), value
+
+    line.executor._run = run
+    first, second = task("first"), task("second")
+    line.executor.push([first])
+    line.executor.follow([(first, second)])
+    until_sync(lambda: len(line.executor._outcomes) == 2 or len(values) == 1)
+    line.executor.push([second])
+    until_sync(lambda: len(line.ended()) == 2 and line.executor.executing == 0)
+    until_sync(lambda: all(value() is None for value in values))

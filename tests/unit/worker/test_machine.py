@@ -231,8 +231,75 @@ def test_a_failed_dependency_gives_its_dependents_back_in_a_chain(worker):
     a = task("a")
     worker.told(a, task("b", needs={"a": []}), task("c", needs={"b": []}))
     found = worker.executed((a, TaskMissingData("a", 1, {}), None))
+    assert [m.key for m in sent(found)] == ["a"]
+    [withdraw] = of(found, actions.Withdraw)
+    assert [task.key for task in withdraw.tasks] == ["b", "c"]
+    assert [m.key for m in sent(worker.handle(events.Withdrawn(withdraw.tasks)))] == ["b", "c"]
+    assert not worker.machine.active
+
+
+def test_what_waits_for_a_failed_task_and_for_another_is_given_back(worker):
+    a, other = task("a"), task("x")
+    worker.told(a, other, task("b", needs={"a": [], "x": []}), task("c", needs={"b": []}))
+    found = worker.executed((a, TaskMissingData("a", 1, {}), None))
     assert [m.key for m in sent(found)] == ["a", "b", "c"]
     assert not worker.machine.waiting
+
+
+def test_what_waits_for_a_task_alone_follows_it(worker):
+    a, b, c = task("a"), task("b", needs={"a": []}), task("c", needs={"b": []})
+    found = worker.told(a, b, c)
+    assert executes(found) == ["a"]
+    assert of(found, actions.Follow) == [actions.Follow([(a, b), (b, c)])]
+    assert not worker.machine.waiting
+    # A thread went on with one of them before anybody had looked.
+    found = worker.executed(done(a), done(b))
+    assert executes(found) == ["b", "c"]  # the executor knows of which it has taken up
+    assert sent(found) == [BlockFinished("int", 0.2, ["a", "b"], [1, 1], [8, 8], [b"1", b"1"])]
+    assert [m.key for m in sent(worker.executed(done(c)))] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("needs", "resources"),
+    [({"a": [THERE]}, None), ({"a": [], "x": [THERE]}, None), ({"a": []}, {"GPU": 1}), ({"x": [THERE]}, None)],
+)
+def test_what_may_come_from_elsewhere_waits_for_more_or_asks_for_a_resource_does_not_follow(needs, resources):
+    worker = Driver(resources={"GPU": 1})
+    worker.told(task("a"))
+    assert not of(worker.told(task("b", needs=needs, resources=resources)), actions.Follow)
+    assert "b" in worker.machine.waiting
+
+
+def test_only_one_follows(worker):
+    worker.told(task("a"), task("b", needs={"a": []}))
+    assert not of(worker.told(task("c", needs={"a": []})), actions.Follow)
+
+
+@pytest.mark.parametrize("lost", [CancelTask("a", 1), StealTask("a", 1)])
+def test_who_follows_a_task_that_goes_is_asked_back(worker, lost):
+    a, b, c = task("a"), task("b", needs={"a": []}), task("c", needs={"b": []})
+    worker.told(a, b, c)
+    found = worker.told(lost)
+    if isinstance(lost, StealTask):
+        assert of(found, actions.Withdraw) == [actions.Withdraw([a])]
+        found = worker.handle(events.Withdrawn([a]))
+        assert of(found, actions.Withdraw) == [actions.Withdraw([b, c])]
+    else:
+        assert of(found, actions.Withdraw) == [actions.Withdraw([a, b, c])]
+    # One of them had begun meanwhile, after the end of the first.
+    assert [m.key for m in sent(worker.handle(events.Withdrawn([c])))] == ["c"]
+    assert [m.key for m in sent(worker.executed(done(b)))] == ["b"]
+
+
+def test_a_follower_that_goes_leaves_its_leader_to_others(worker):
+    a, b, c = task("a"), task("b", needs={"a": []}), task("c", needs={"b": []})
+    worker.told(a, b, c)
+    found = worker.told(CancelTask("b", 1))
+    assert of(found, actions.Withdraw) == [actions.Withdraw([b, c])]
+    worker.handle(events.Withdrawn([b, c]))
+    another = task("d", needs={"a": []})
+    assert of(worker.told(another), actions.Follow) == [actions.Follow([(a, another)])]
+    assert executes(worker.executed(done(a))) == ["d"]
 
 
 def test_a_stolen_dependency_is_fetched_for_its_dependent_where_it_can_be(worker):
@@ -403,13 +470,16 @@ def test_without_a_limit_memory_never_pauses(worker):
 
 def test_closing_returns_what_has_not_started_and_says_goodbye_last(worker):
     a = task("a")
-    worker.told(a, task("b", needs={"a": []}))
+    follower = task("c", needs={"a": []})
+    worker.told(a, follower)
+    b = task("b", needs={"x": [THERE]})
+    worker.told(b)
     found = worker.handle(events.Closing("walltime"))
     assert sent(found) == [TaskReturned("b", 1), Goodbye("walltime")]
-    assert of(found, actions.Withdraw) == [actions.Withdraw([a])]
+    assert of(found, actions.Withdraw) == [actions.Withdraw([a, follower])]
     assert [type(x) for x in found] == [actions.Withdraw, actions.SendScheduler]
-    assert sent(worker.handle(events.Withdrawn([a]))) == [TaskReturned("a", 1)]
-    assert sent(worker.told(task("c"))) == [TaskReturned("c", 1)]
+    assert sent(worker.handle(events.Withdrawn([a, follower]))) == [TaskReturned("a", 1), TaskReturned("c", 1)]
+    assert sent(worker.told(task("d"))) == [TaskReturned("d", 1)]
 
 
 def test_a_lost_scheduler_empties_the_desk_but_not_the_store(worker):
@@ -471,4 +541,5 @@ def test_a_long_chain_is_given_back_without_recursion(worker):
     links = [task("0")] + [task(str(n), needs={str(n - 1): []}) for n in range(1, 3000)]
     worker.machine.handle(events.SchedulerMessages(list(links)))
     found = worker.machine.handle(events.Executed([(links[0], TaskMissingData("0", 1, {}), None)]))
-    assert len(sent(found)) == 3000
+    assert of(found, actions.Withdraw) == [actions.Withdraw(links[1:])]
+    assert len(sent(worker.machine.handle(events.Withdrawn(links[1:])))) == 2999

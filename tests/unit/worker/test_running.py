@@ -92,6 +92,16 @@ def test_arguments_are_the_data_they_name_at_any_depth(bench):
     assert value == 42
 
 
+@pytest.mark.parametrize("value", [[20], Pickled(dumps([20])), Placed(dumps([20]))])
+def test_a_result_may_be_known_before_it_is_in_the_store(bench, value):
+    bench.store.held["y"] = Held(22, 1)
+    payload, keys = dumps_call((Key("x"), Key("y")), {})
+    bench.runner.learn({"f": dumps(lambda x, y: x[0] + y)})
+    task = RunTask("k", 1, "f", payload, 0, keys)
+    assert bench.runner(task, {"x": Held(value, 8)})[2] == 42
+    assert type(bench.runner(task)[1]) is TaskMissingData
+
+
 def test_an_argument_in_shared_memory_is_unpickled_once_for_all_tasks(bench):
     bench.store.held["x"] = Held(Placed(dumps([20])), 1)
     first, second = bench.run(lambda x: x, Key("x"))[1], bench.run(lambda x: x, Key("x"))[1]
