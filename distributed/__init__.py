@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         progress,
         wait,
     )
-    from distributed.errors import DistributedError, KilledWorker
+    from distributed.errors import CancelledError, DistributedError, KilledWorker
     from distributed.local import LocalCluster
     from distributed.nanny import Nanny
     from distributed.pool import rpc
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CancelledError": "errors",
     "Client": "client",
     "CompatibleExecutor": "client",
     "DistributedError": "errors",
@@ -52,6 +53,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CancelledError",
     "Client",
     "CompatibleExecutor",
     "DistributedError",
