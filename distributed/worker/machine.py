@@ -198,10 +198,14 @@ class WorkerMachine:
         self.led[task.key] = leader
         batch.follow.append((self.active[leader], task))
 
-    def _leave_line(self, key: str, batch: Batch) -> None:
-        """A task leaves the executor before its end: it follows nobody, and all that were to follow are asked back."""
+    def _follow_nobody(self, key: str) -> None:
+        """Nothing comes of the end of the one that a task follows: it has begun, or is asked back."""
         if (leader := self.led.pop(key, None)) is not None:
             del self.following[leader]
+
+    def _leave_line(self, key: str, batch: Batch) -> None:
+        """A task leaves the executor before its end: it follows nobody, and all that were to follow are asked back."""
+        self._follow_nobody(key)
         while (follower := self.following.pop(key, None)) is not None:
             key = follower.key
             del self.led[key]
@@ -247,6 +251,7 @@ class WorkerMachine:
         if task is None or task.run != message.run:
             return  # it ended: that message is the answer
         if task.key in self.active:
+            self._follow_nobody(task.key)
             batch.withdraw.append(task)
             return
         self._forget_unstarted(task)
@@ -514,6 +519,8 @@ class WorkerMachine:
         for task in unstarted:
             self._forget_unstarted(task)
             batch.messages.append(TaskReturned(task.key, task.run))
+        self.following.clear()
+        self.led.clear()
         batch.withdraw.extend(self.active.values())
         self.asked.clear()
         self.fetches.clear()

@@ -57,6 +57,7 @@ class World:
         self.running = []
         self.followers = []
         self.taken = []
+        self.begun = {}
         self.lines = 0
         self.ended = []
         self.requests = {}
@@ -174,6 +175,9 @@ class World:
         self.sent = (self.sent + batch)[-30:]
 
     def _new_message(self):
+        if self.taken and self.random.random() < 0.2:  # rude: what has begun before its leader's end is known
+            task = self.random.choice(self.taken)
+            return self.random.choice([StealTask, CancelTask])(task.key, task.run)
         key = self.random.choice(KEYS)
         kind = self.random.random()
         if kind < 0.45:
@@ -232,7 +236,12 @@ class World:
         if self.queued and not self.paused:
             first = min(self.queued, key=lambda task: task.rank)
             self.queued = [task for task in self.queued if task is not first]
+            self._begin(first)
             self.running.append(first)
+
+    def _begin(self, task):
+        assert id(task) not in self.begun, f"{task.key} was begun twice"
+        self.begun[id(task)] = task
 
     def _threads_end(self):
         ending = self.running[: self.random.choice([1, 1, 3])]
@@ -251,6 +260,7 @@ class World:
             if leader is task:
                 self._detach(follower)
                 self.taken.append(follower)
+                self._begin(follower)
                 self.lines += 1
                 if self.random.random() < 0.5:
                     self._end(follower, {task.key})
