@@ -262,7 +262,12 @@ class KeyTable:
             state.type_name = type_name
             detail: Any = Remote(workers, nbytes) if result is None else result
             if state.status == PENDING:
-                state.end(FINISHED, detail)
+                # state.end, without the call
+                state.detail, state.status = detail, FINISHED
+                if waiters := state.waiters:
+                    state.waiters = ()
+                    for waiter in waiters:
+                        waiter.notify(state)
             elif state.status == FINISHED:
                 state.detail = detail
 

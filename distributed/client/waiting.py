@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 import time
 from collections import deque
@@ -29,6 +30,9 @@ FIRST_COMPLETED: Final = "FIRST_COMPLETED"
 FIRST_EXCEPTION: Final = "FIRST_EXCEPTION"
 
 
+_CLIENT = operator.attrgetter("_client")
+
+
 class DoneAndNotDone(NamedTuple):
     """What :func:`wait` found: futures that have ended, well or not, and those that have not."""
 
@@ -46,7 +50,7 @@ def _countdown(futures: Sequence[Future], return_when: str, wake: Any) -> Countd
 
 def _session_of(futures: Sequence[Future]) -> Session:
     owner = futures[0].client
-    if any(future._client is not owner for future in futures):
+    if len(set(map(_CLIENT, futures))) > 1:
         raise ValueError("these futures belong to different clients: wait for those of each client by themselves")
     session: Session = owner.session
     return session

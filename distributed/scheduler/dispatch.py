@@ -24,9 +24,9 @@ __all__ = ["dispatch"]
 
 _ALL = 1 << 40
 """As many as there is room for."""
-_HAND_OVER_S = 2e-5
+_HAND_OVER_S = 4e-5
 """What it costs the scheduler to tell a worker something and to hear its answer."""
-_BUNDLE_S = 4e-3
+_BUNDLE_S = 1e-2
 """Tasks that go together to a worker though others have nothing to do take no longer: durations may mislead."""
 _THIEVES = 8
 """So many idle workers are helped because of one that has been rich for a while."""

@@ -37,12 +37,12 @@ def test_few_short_tasks_are_spread() -> None:
     desk.submit("warm")
     desk.finish("warm", duration_s=1e-5)
     desk.submit(*[f"x{i}" for i in range(40)])
-    assert set(counts(desk).values()) == {10}
+    assert sorted(counts(desk).values()) == [4, 12, 12, 12]
 
 
 @pytest.mark.parametrize(
     ("duration_s", "number", "bundle"),
-    [(1e-5, 300, 24), (1e-5, 10_000, 141), (1e-4, 200, 6), (5e-4, 200, 2), (5e-4, 2_400, 8), (1.0, 200, 1)],
+    [(1e-5, 300, 34), (1e-5, 10_000, 200), (1e-4, 200, 8), (5e-4, 200, 4), (5e-4, 6_000, 20), (1.0, 200, 1)],
 )
 def test_tasks_that_are_over_sooner_than_told_go_in_bundles(duration_s: float, number: int, bundle: int) -> None:
     """Though others have nothing to do: a message for each would take longer."""
