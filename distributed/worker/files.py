@@ -37,7 +37,7 @@ class LocalDirectory:
     def __init__(self, parent: str | None = None) -> None:
         where = parent or tempfile.gettempdir()
         try:
-            Path(where).mkdir(parents=True, exist_ok=True)
+            os.makedirs(where, exist_ok=True)
             self.path = tempfile.mkdtemp(prefix=_PREFIX, dir=where)
             self._lock = os.open(self.path, os.O_RDONLY)
         except OSError as error:
@@ -94,15 +94,18 @@ def _remove_orphans(where: str) -> None:
 
     A young folder may belong to a worker that is about to lock it.
     """
-    for entry in Path(where).glob(f"{_PREFIX}*"):
+    # Each of many workers runs this, and pathlib would be code that each has for itself then.
+    with os.scandir(where) as entries:
+        found = [entry for entry in entries if entry.name.startswith(_PREFIX)]
+    for entry in found:
         with contextlib.suppress(OSError):
-            info = entry.lstat()
+            info = entry.stat(follow_symlinks=False)
             if info.st_uid != os.getuid() or time.time() - info.st_mtime < _YOUNG_S:
                 continue
-            lock = os.open(entry, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            lock = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(entry, ignore_errors=True)
+                shutil.rmtree(entry.path, ignore_errors=True)
             finally:
                 os.close(lock)
 
