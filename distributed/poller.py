@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import mmap
 import select
 import weakref
 from collections import deque
@@ -44,7 +45,8 @@ class Poller:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.buffer = memoryview(bytearray(_BUFFER_BYTES))
+        # A map, whose pages come when they are written: who receives little has but one of them.
+        self.buffer = memoryview(mmap.mmap(-1, _BUFFER_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         self._loop = loop
         self._watched: dict[int, Watched] = {}
         self._epoll: select.epoll | None = None

@@ -1,7 +1,9 @@
 import asyncio
+import mmap
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -297,6 +299,11 @@ def test_nonsense_in_a_sound_frame_spoils_only_its_batch():
     run_async(main())
 
 
+def maps(make):
+    """The module ``mmap``, whose maps are made so."""
+    return SimpleNamespace(**{**vars(mmap), "mmap": make})
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -309,7 +316,7 @@ def test_nonsense_in_a_sound_frame_spoils_only_its_batch():
     ids=["no frame", "10^9 frames", "2^63 bytes", "2^63 in frame 1", "ones"],
 )
 def test_lengths_over_the_limits_are_refused_before_anything_is_allocated(head, monkeypatch):
-    monkeypatch.setattr(module.mmap, "mmap", lambda *a: pytest.fail("allocated"))
+    monkeypatch.setattr(module, "mmap", maps(lambda *_, **__: pytest.fail("allocated")))
     monkeypatch.setattr(module, "bytearray", lambda *a: pytest.fail("allocated"), raising=False)
 
     async def main():
@@ -327,7 +334,7 @@ def test_a_frame_larger_than_memory_is_the_peers_error(monkeypatch):
     def none_left(*args, **options):
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(module.mmap, "mmap", none_left)
+    monkeypatch.setattr(module, "mmap", maps(none_left))
 
     async def main():
         async with pair() as (one, two):
