@@ -12,8 +12,9 @@ def validate(machine: WorkerMachine) -> None:
     keys = [*machine.active, *machine.waiting, *machine.resources.blocked]
     assert len(keys) == len(set(keys)), "a task is at two places"
     _check_waiting(machine)
-    assert machine.led == {follower.key: leader for leader, follower in machine.following.items()}
-    for leader, follower in machine.following.items():
+    lines = machine.lines
+    assert lines.leaders == {follower.key: leader for leader, follower in lines.followers.items()}
+    for leader, follower in lines.followers.items():
         assert leader in machine.active, f"{follower.key} follows {leader}, which the executor has not"
         assert machine.active.get(follower.key) is follower, f"{follower.key} follows, but the executor has it not"
     fetches = machine.fetches

@@ -7,8 +7,7 @@ A task is at one place at a time:
   says who waits for them);
 - ``resources.blocked``: ready, but a resource that it asks for is in use;
 - ``active``: given to the executor, whose threads take tasks by rank, so we do not know which
-  have started; also one that waits for nothing but the result of an active task: it may follow
-  that one in the same thread (``following``: key of the leader -> follower; ``led``: the other way);
+  have started; also one that waits for nothing but the result of an active task (``lines``);
 - ``abandoned``: given to the executor and cancelled since; its end is ignored.
 
 Every RunTask is answered once, by its end, by TaskReturned or by TaskMissingData, unless it is
@@ -47,6 +46,7 @@ from distributed.worker.actions import Action, Answer, Beat, Leave, Pause, Resum
 from distributed.worker.batch import Batch
 from distributed.worker.fetches import Fetches
 from distributed.worker.held import Held
+from distributed.worker.lines import Lines
 from distributed.worker.resources import Resources
 from distributed.worker.waiting import Waiting
 
@@ -73,8 +73,7 @@ class WorkerMachine:
         self.closing = False
         self.held = held if held is not None else {}
         self.active: dict[str, RunTask] = {}
-        self.following: dict[str, RunTask] = {}
-        self.led: dict[str, str] = {}
+        self.lines = Lines()
         self.waiting: dict[str, Waiting] = {}
         self.needed_by: dict[str, dict[Waiting, None]] = {}
         self.abandoned: dict[int, RunTask] = {}
@@ -95,7 +94,7 @@ class WorkerMachine:
             events.Closing: self._closing,
         }
         self._on_message: dict[type, Callable[[Any, Batch], None]] = {
-            AddFunction: self._add_function,
+            AddFunction: lambda message, batch: batch.functions.update({message.function: message.payload}),
             RunTask: self._run_task,
             RunBlock: self._run_block,
             StealTask: self._steal_task,
@@ -103,8 +102,8 @@ class WorkerMachine:
             DropData: self._drop_data,
             FetchData: self._fetch_data,
             SetHeartbeat: lambda message, batch: batch.others.append(Beat(message.period_s)),
-            Goodbye: self._goodbye,
-            Request: self._request,
+            Goodbye: lambda message, batch: batch.others.append(Leave(message.reason)),
+            Request: lambda message, batch: batch.others.append(Answer(message)),
         }
 
     def handle(self, event: events.Event) -> list[Action]:
@@ -129,9 +128,6 @@ class WorkerMachine:
                 raise RemoteProtocolError(f"a scheduler sends no {type(message).__name__} to a worker")
             handler(message, batch)
 
-    def _add_function(self, message: AddFunction, batch: Batch) -> None:
-        batch.functions[message.function] = message.payload
-
     def _run_task(self, task: RunTask, batch: Batch) -> None:
         if self.closing:
             batch.messages.append(TaskReturned(task.key, task.run))
@@ -143,12 +139,10 @@ class WorkerMachine:
             self._discard(known, batch)
         held = self.held
         missing = [key for key in task.dependencies if key not in held] if task.dependencies else None
-        if missing and self._may_follow(task, missing):
-            self._follow(task, missing[0], batch)
-        elif missing:
-            self._wait(Waiting({task.key: task}, missing, task.who_has, task.nbytes), missing, batch)
-        else:
+        if not missing:
             self._ready(task, batch)
+        elif not self._follow(task, missing, batch):
+            self._wait(Waiting({task.key: task}, missing, task.who_has, task.nbytes), missing, batch)
         if known is not None and self.current(task.key) is None:
             self._left([task.key], batch)
 
@@ -186,30 +180,17 @@ class WorkerMachine:
             self.active[task.key] = task
             batch.execute.append(task)
 
-    def _may_follow(self, task: RunTask, missing: list[str]) -> bool:
-        """Whether all that a task waits for is one that the executor has, and may be had from nowhere else."""
-        if len(missing) > 1 or task.resources:
+    def _follow(self, task: RunTask, missing: list[str], batch: Batch) -> bool:
+        """Let a task follow the only one that it waits for, if the executor has that one and nobody else its result."""
+        leader = missing[0]
+        if len(missing) > 1 or task.resources or task.who_has.get(leader):
             return False
-        [leader] = missing
-        return leader in self.active and leader not in self.following and not task.who_has.get(leader)
-
-    def _follow(self, task: RunTask, leader: str, batch: Batch) -> None:
-        self.active[task.key] = self.following[leader] = task
-        self.led[task.key] = leader
+        if leader not in self.active or leader in self.lines.followers:
+            return False
+        self.active[task.key] = task
+        self.lines.join(task, leader)
         batch.follow.append((self.active[leader], task))
-
-    def _follow_nobody(self, key: str) -> None:
-        """Nothing comes of the end of the one that a task follows: it has begun, or is asked back."""
-        if (leader := self.led.pop(key, None)) is not None:
-            del self.following[leader]
-
-    def _leave_line(self, key: str, batch: Batch) -> None:
-        """A task leaves the executor before its end: it follows nobody, and all that were to follow are asked back."""
-        self._follow_nobody(key)
-        while (follower := self.following.pop(key, None)) is not None:
-            key = follower.key
-            del self.led[key]
-            batch.withdraw.append(follower)
+        return True
 
     def _wait(self, waiting: Waiting, missing: list[str], batch: Batch) -> None:
         """What is missing is on its way already, or is computed here before them, or is to be fetched."""
@@ -251,7 +232,7 @@ class WorkerMachine:
         if task is None or task.run != message.run:
             return  # it ended: that message is the answer
         if task.key in self.active:
-            self._follow_nobody(task.key)
+            self.lines.step_out(task.key)
             batch.withdraw.append(task)
             return
         self._forget_unstarted(task)
@@ -273,7 +254,7 @@ class WorkerMachine:
             del self.active[task.key]
             self.abandoned[id(task)] = task
             batch.withdraw.append(task)
-            self._leave_line(task.key, batch)
+            batch.withdraw += self.lines.break_off(task.key)
         else:
             self._forget_unstarted(task)
 
@@ -331,16 +312,10 @@ class WorkerMachine:
         if nowhere:
             batch.messages.append(FetchFailed(nowhere))
 
-    def _goodbye(self, message: Goodbye, batch: Batch) -> None:
-        batch.others.append(Leave(message.reason))
-
-    def _request(self, message: Request, batch: Batch) -> None:
-        batch.others.append(Answer(message))
-
     # -- from the executor -----------------------------------------------------
 
     def _executed(self, event: events.Executed, batch: Batch) -> None:
-        active, held, wants, following = self.active, self.held, self.fetches.wants, self.following
+        active, held, wants, lines = self.active, self.held, self.fetches.wants, self.lines
         finished: list[TaskFinished] = []
         function = ""
         failed: list[str] = []
@@ -358,8 +333,7 @@ class WorkerMachine:
                 function = task.function
                 finished.append(message)
                 held[key] = Held(value, message.nbytes, message.run)
-                if following and (follower := following.pop(key, None)) is not None:
-                    del self.led[follower.key]
+                if lines.followers and (follower := lines.next_after(key)) is not None:
                     batch.execute.append(follower)
                 if key in self.needed_by or key in self.asked or key in wants:
                     # First that it is there, then what follows from that.
@@ -371,7 +345,7 @@ class WorkerMachine:
                 finished = []
                 batch.messages.append(message)
                 failed.append(key)
-                self._leave_line(key, batch)
+                batch.withdraw += self.lines.break_off(key)
             if task.resources:
                 self._release(task, batch)
         batch.finish(finished)
@@ -387,7 +361,7 @@ class WorkerMachine:
             del self.active[task.key]
             batch.messages.append(TaskReturned(task.key, task.run))
             left.append(task.key)
-            self._leave_line(task.key, batch)
+            batch.withdraw += self.lines.break_off(task.key)
             if task.resources:
                 self._release(task, batch)
         self._left(left, batch)
@@ -519,8 +493,7 @@ class WorkerMachine:
         for task in unstarted:
             self._forget_unstarted(task)
             batch.messages.append(TaskReturned(task.key, task.run))
-        self.following.clear()
-        self.led.clear()
+        self.lines.clear()
         batch.withdraw.extend(self.active.values())
         self.asked.clear()
         self.fetches.clear()

@@ -60,6 +60,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("distributed/worker/batch.py", "logic"),
     ("distributed/worker/fetches.py", "logic"),
     ("distributed/worker/held.py", "words"),
+    ("distributed/worker/lines.py", "logic"),
     ("distributed/worker/machine*.py", "logic"),
     ("distributed/worker/resources.py", "logic"),
     ("distributed/worker/waiting.py", "logic"),

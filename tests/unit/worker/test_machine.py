@@ -21,7 +21,6 @@ from distributed.messages import (
     Heartbeat,
     Request,
     RunBlock,
-    RunTask,
     SetHeartbeat,
     StealTask,
     SubmitTasks,
@@ -31,62 +30,12 @@ from distributed.messages import (
     TaskReturned,
 )
 from distributed.worker import actions, events
-from distributed.worker.invariants import validate
-from distributed.worker.machine import WorkerMachine
-
-HERE, THERE, YONDER = "10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"
-
-
-def task(key, run=1, needs=None, rank=0, resources=None, nbytes=None):
-    who_has = {key: holders for key, holders in (needs or {}).items() if holders}
-    return RunTask(key, run, "f", b"", rank, list(needs or {}), who_has, nbytes or {}, resources)
-
-
-def done(task, nbytes=8):
-    return task, TaskFinished(task.key, task.run, nbytes, 0.1, "int", b"1"), 1
-
-
-class Driver:
-    """A machine and short words for what happens to it."""
-
-    def __init__(self, **settings):
-        self.machine = WorkerMachine(HERE, **settings)
-
-    def handle(self, event):
-        result = self.machine.handle(event)
-        validate(self.machine)
-        return result
-
-    @property
-    def held(self):
-        return {key: (held.value, held.nbytes, held.run) for key, held in self.machine.held.items()}
-
-    def told(self, *messages):
-        return self.handle(events.SchedulerMessages(list(messages)))
-
-    def executed(self, *outcomes):
-        return self.handle(events.Executed(list(outcomes)))
+from tests.unit.worker.driver import HERE, THERE, YONDER, Driver, done, executes, fetches, of, sent, task
 
 
 @pytest.fixture
 def worker():
     return Driver()
-
-
-def sent(found):
-    return [m for a in found if isinstance(a, actions.SendScheduler) for m in a.messages]
-
-
-def of(found, kind):
-    return [action for action in found if isinstance(action, kind)]
-
-
-def executes(found):
-    return [t.key for a in of(found, actions.Execute) for t in a.tasks]
-
-
-def fetches(found):
-    return [(a.address, a.keys) for a in of(found, actions.Fetch)]
 
 
 def test_ready_tasks_of_a_batch_are_given_to_the_executor_at_once(worker):
@@ -244,62 +193,6 @@ def test_what_waits_for_a_failed_task_and_for_another_is_given_back(worker):
     found = worker.executed((a, TaskMissingData("a", 1, {}), None))
     assert [m.key for m in sent(found)] == ["a", "b", "c"]
     assert not worker.machine.waiting
-
-
-def test_what_waits_for_a_task_alone_follows_it(worker):
-    a, b, c = task("a"), task("b", needs={"a": []}), task("c", needs={"b": []})
-    found = worker.told(a, b, c)
-    assert executes(found) == ["a"]
-    assert of(found, actions.Follow) == [actions.Follow([(a, b), (b, c)])]
-    assert not worker.machine.waiting
-    # A thread went on with one of them before anybody had looked.
-    found = worker.executed(done(a), done(b))
-    assert executes(found) == ["b", "c"]  # the executor knows of which it has taken up
-    assert sent(found) == [BlockFinished("int", 0.2, ["a", "b"], [1, 1], [8, 8], [b"1", b"1"])]
-    assert [m.key for m in sent(worker.executed(done(c)))] == ["c"]
-
-
-@pytest.mark.parametrize(
-    ("needs", "resources"),
-    [({"a": [THERE]}, None), ({"a": [], "x": [THERE]}, None), ({"a": []}, {"GPU": 1}), ({"x": [THERE]}, None)],
-)
-def test_what_may_come_from_elsewhere_waits_for_more_or_asks_for_a_resource_does_not_follow(needs, resources):
-    worker = Driver(resources={"GPU": 1})
-    worker.told(task("a"))
-    assert not of(worker.told(task("b", needs=needs, resources=resources)), actions.Follow)
-    assert "b" in worker.machine.waiting
-
-
-def test_only_one_follows(worker):
-    worker.told(task("a"), task("b", needs={"a": []}))
-    assert not of(worker.told(task("c", needs={"a": []})), actions.Follow)
-
-
-@pytest.mark.parametrize("lost", [CancelTask("a", 1), StealTask("a", 1)])
-def test_who_follows_a_task_that_goes_is_asked_back(worker, lost):
-    a, b, c = task("a"), task("b", needs={"a": []}), task("c", needs={"b": []})
-    worker.told(a, b, c)
-    found = worker.told(lost)
-    if isinstance(lost, StealTask):
-        assert of(found, actions.Withdraw) == [actions.Withdraw([a])]
-        found = worker.handle(events.Withdrawn([a]))
-        assert of(found, actions.Withdraw) == [actions.Withdraw([b, c])]
-    else:
-        assert of(found, actions.Withdraw) == [actions.Withdraw([a, b, c])]
-    # One of them had begun meanwhile, after the end of the first.
-    assert [m.key for m in sent(worker.handle(events.Withdrawn([c])))] == ["c"]
-    assert [m.key for m in sent(worker.executed(done(b)))] == ["b"]
-
-
-def test_a_follower_that_goes_leaves_its_leader_to_others(worker):
-    a, b, c = task("a"), task("b", needs={"a": []}), task("c", needs={"b": []})
-    worker.told(a, b, c)
-    found = worker.told(CancelTask("b", 1))
-    assert of(found, actions.Withdraw) == [actions.Withdraw([b, c])]
-    worker.handle(events.Withdrawn([b, c]))
-    another = task("d", needs={"a": []})
-    assert of(worker.told(another), actions.Follow) == [actions.Follow([(a, another)])]
-    assert executes(worker.executed(done(a))) == ["d"]
 
 
 def test_a_stolen_dependency_is_fetched_for_its_dependent_where_it_can_be(worker):
