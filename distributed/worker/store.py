@@ -87,5 +87,6 @@ def load(held: Held) -> Any:
     if type(value) is Placed:
         return value.load()
     if type(value) is Pickled:
-        value = held.value = loads(value.payload)
+        value = loads(value.payload)
+        held.value, held.exported = value, None  # that was of what was not unpickled
     return value

@@ -141,20 +141,21 @@ class DataServer:
 
     async def _share(self, key: str, held: Held) -> Payload:
         """What is in shared memory takes the place of the value, whose memory is free then, or is kept beside it."""
-        value = held.value
+        value, known = held.value, held.exported
         async with self._slots:
-            payload, shared = await in_thread(self._shared_form, key, held)
+            payload, shared = await in_thread(self._shared_form, key, value, known)
         if shared is None:
             return payload
-        if self._exchange is not None and self._exchange.mode == "read-only" and is_plain(value):
-            held.value, held.exported = Placed(shared.kept), None
-        else:
-            held.exported = shared.kept
+        if held.value is value:  # else a task has unpickled it meanwhile, and others may have that object
+            if self._exchange is not None and self._exchange.mode == "read-only" and is_plain(value):
+                held.value, held.exported = Placed(shared.kept), None
+            else:
+                held.exported = shared.kept
         if self._early is not None:
             self._early.asked(key)
         return shared.travels
 
-    def _shared_form(self, key: str, held: Held) -> tuple[Payload, Shared | None]:
+    def _shared_form(self, key: str, value: Any, known: Payload | None) -> tuple[Payload, Shared | None]:
         assert self._exchange is not None
-        payload = _pickled(key, held.value) if held.exported is None else held.exported
+        payload = _pickled(key, value) if known is None else known
         return payload, self._exchange.share(payload)

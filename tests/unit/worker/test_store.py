@@ -6,7 +6,7 @@ import pytest
 
 from distributed.wire.payload import dumps
 from distributed.worker.held import Held
-from distributed.worker.store import Pickled, Placed, Store
+from distributed.worker.store import Pickled, Placed, Store, load
 
 
 def test_values_are_a_mapping_whose_sizes_are_known():
@@ -28,6 +28,12 @@ def test_a_copy_is_unpickled_when_first_needed_and_only_once():
     assert value == [1, 2]
     assert store["a"] is value
     assert store.held["a"].value is value
+
+
+def test_a_copy_in_shared_memory_is_not_of_what_was_unpickled_since():
+    held = Held(Pickled(dumps([1, 2])), 9, exported=[b"p"])
+    load(held)
+    assert held.exported is None
 
 
 def test_what_lies_in_shared_memory_is_unpickled_once_and_its_payload_kept():

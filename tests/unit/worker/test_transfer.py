@@ -190,6 +190,22 @@ def test_where_readers_write_the_value_stays_as_it_is():
     assert store["x"] is ARRAY
 
 
+def test_a_value_that_was_unpickled_meanwhile_stays_as_it_is(monkeypatch):
+    store = holding(Pickled(dumps(ARRAY)))
+    exchange = Exchange("read-only")
+    share, loaded = exchange.share, []
+
+    def share_late(payload):
+        loaded.append(store["x"])
+        return share(payload)
+
+    monkeypatch.setattr(exchange, "share", share_late)
+    answer = run_async(DataServer(store, exchange).get(["x"], exchange.place))
+    assert tokens([answer])
+    assert store["x"] is loaded[0]
+    assert store.held["x"].exported is None
+
+
 def test_a_small_value_travels_beside_a_large_one():
     store = holding(ARRAY)
     store.held["y"] = Held(5, 28)
