@@ -35,7 +35,7 @@ from distributed.daemon import Daemon
 from distributed.errors import DistributedError
 from distributed.messages import AddFunction, Goodbye, Heartbeat, Reply, Request, RunTask, TaskFinished
 from distributed.nanny.forkserver import Reporter, Work, serve
-from distributed.nanny.orders import Spawn, WorkerSettings, encode
+from distributed.nanny.orders import Exited, Spawn, WorkerSettings, decode_report, encode
 from distributed.wire.payload import dumps, dumps_call
 from distributed.worker import Worker
 
@@ -198,6 +198,8 @@ def _noted_numbers(fd: int) -> list[int]:
         for line in data.split(b"\n")[:-1]:
             if line.startswith(b"["):
                 return json.loads(line)  # type: ignore[no-any-return]
+            if isinstance(decode_report(line), Exited):
+                return []  # it went wrong
         if not more:
             break
     return []

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import threading
+import time
 
 import pytest
 
@@ -49,6 +50,16 @@ def test_code_that_only_a_forked_process_runs_is_moved_too():
     assert sorted(os.listdir("/dev/fd")) == descriptors
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_when_the_forked_one_goes_wrong_nobody_waits(monkeypatch):
+    def broken(settings, reporter):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(rehearsal, "_PATIENCE_S", 30.0)
+    began = time.monotonic()
+    assert rehearsal._run_by_a_fork(broken) == []
+    assert time.monotonic() - began < 10
 
 
 def test_inner_functions_are_moved_with_the_outer_one():
