@@ -15,7 +15,7 @@ import select
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 __all__ = ["READ", "WRITE", "Poller", "Watched"]
 
@@ -102,41 +102,28 @@ class Poller:
                 (WRITE, self._loop.add_writer, self._loop.remove_writer),
             ):
                 if events & bit:
-                    add(descriptor, self._turn_of, peer, bit)
+                    add(descriptor, self.turn, peer.ready, bit)
                 else:
                     remove(descriptor)
 
-    def _turn_of(self, peer: Watched, event: int) -> None:
-        self._has_turn = True
-        try:
-            peer.ready(event)
-        finally:
-            self._end_turn()
-
     def _turn(self) -> None:
-        if self._epoll is None:
-            return
-        self._has_turn = True  # what is to be done at its end need not be called by the loop
-        watched = self._watched
-        try:
-            for descriptor, events in self._epoll.poll(0, _MOST_READY):
-                peer = watched.get(descriptor)  # one before it may have closed it
-                if peer is not None:
-                    peer.ready(events)
-        finally:
-            self._end_turn()
+        if self._epoll is not None:
+            self.turn(self._serve, self._epoll)
 
-    def turn(self, do: Callable[[], None]) -> None:
+    def _serve(self, epoll: select.epoll) -> None:
+        for descriptor, events in epoll.poll(0, _MOST_READY):
+            peer = self._watched.get(descriptor)  # one before it may have closed it
+            if peer is not None:
+                peer.ready(events)
+
+    def turn(self, do: Callable[..., None], *args: Any) -> None:
         """Do something as sockets do in their turn: what it sends leaves at its end, not one round of the loop later.
 
-        For what another thread has the loop do.
+        Also for what another thread has the loop do.
         """
-        if self._has_turn:  # its end comes soon
-            do()
-            return
-        self._has_turn = True
+        self._has_turn = True  # what is to be done at its end need not be called by the loop
         try:
-            do()
+            do(*args)
         finally:
             self._end_turn()
 

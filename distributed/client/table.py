@@ -262,12 +262,7 @@ class KeyTable:
             state.type_name = type_name
             detail: Any = Remote(workers, nbytes) if result is None else result
             if state.status == PENDING:
-                # state.end, without the call
-                state.detail, state.status = detail, FINISHED
-                if waiters := state.waiters:
-                    state.waiters = ()
-                    for waiter in waiters:
-                        waiter.notify(state)
+                state.end(FINISHED, detail)
             elif state.status == FINISHED:
                 state.detail = detail
 

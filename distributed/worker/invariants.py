@@ -12,9 +12,8 @@ def validate(machine: WorkerMachine) -> None:
     keys = [*machine.active, *machine.waiting, *machine.resources.blocked]
     assert len(keys) == len(set(keys)), "a task is at two places"
     _check_waiting(machine)
-    lines = machine.lines
-    assert lines.leaders == {follower.key: leader for leader, follower in lines.followers.items()}
-    for leader, follower in lines.followers.items():
+    for leader, follower in machine.lines.followers.items():
+        assert leader in follower.dependencies, f"{follower.key} follows {leader}, which it does not need"
         assert leader in machine.active, f"{follower.key} follows {leader}, which the executor has not"
         assert machine.active.get(follower.key) is follower, f"{follower.key} follows, but the executor has it not"
     fetches = machine.fetches

@@ -188,7 +188,7 @@ class WorkerMachine:
         if leader not in self.active or leader in self.lines.followers:
             return False
         self.active[task.key] = task
-        self.lines.join(task, leader)
+        self.lines.followers[leader] = task
         batch.follow.append((self.active[leader], task))
         return True
 
@@ -232,7 +232,7 @@ class WorkerMachine:
         if task is None or task.run != message.run:
             return  # it ended: that message is the answer
         if task.key in self.active:
-            self.lines.step_out(task.key)
+            self.lines.step_out(task)
             batch.withdraw.append(task)
             return
         self._forget_unstarted(task)
@@ -254,7 +254,7 @@ class WorkerMachine:
             del self.active[task.key]
             self.abandoned[id(task)] = task
             batch.withdraw.append(task)
-            batch.withdraw += self.lines.break_off(task.key)
+            batch.withdraw += self.lines.break_off(task)
         else:
             self._forget_unstarted(task)
 
@@ -315,7 +315,7 @@ class WorkerMachine:
     # -- from the executor -----------------------------------------------------
 
     def _executed(self, event: events.Executed, batch: Batch) -> None:
-        active, held, wants, lines = self.active, self.held, self.fetches.wants, self.lines
+        active, held, wants, followers = self.active, self.held, self.fetches.wants, self.lines.followers
         finished: list[TaskFinished] = []
         function = ""
         failed: list[str] = []
@@ -333,7 +333,7 @@ class WorkerMachine:
                 function = task.function
                 finished.append(message)
                 held[key] = Held(value, message.nbytes, message.run)
-                if lines.followers and (follower := lines.next_after(key)) is not None:
+                if followers and (follower := followers.pop(key, None)) is not None:
                     batch.execute.append(follower)
                 if key in self.needed_by or key in self.asked or key in wants:
                     # First that it is there, then what follows from that.
@@ -345,7 +345,7 @@ class WorkerMachine:
                 finished = []
                 batch.messages.append(message)
                 failed.append(key)
-                batch.withdraw += self.lines.break_off(key)
+                batch.withdraw += self.lines.break_off(task)
             if task.resources:
                 self._release(task, batch)
         batch.finish(finished)
@@ -361,7 +361,7 @@ class WorkerMachine:
             del self.active[task.key]
             batch.messages.append(TaskReturned(task.key, task.run))
             left.append(task.key)
-            batch.withdraw += self.lines.break_off(task.key)
+            batch.withdraw += self.lines.break_off(task)
             if task.resources:
                 self._release(task, batch)
         self._left(left, batch)
@@ -493,7 +493,7 @@ class WorkerMachine:
         for task in unstarted:
             self._forget_unstarted(task)
             batch.messages.append(TaskReturned(task.key, task.run))
-        self.lines.clear()
+        self.lines.followers.clear()
         batch.withdraw.extend(self.active.values())
         self.asked.clear()
         self.fetches.clear()

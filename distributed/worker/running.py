@@ -109,10 +109,7 @@ class TaskRunner:
                 except Exception as error:
                     raise self._cannot_load("the arguments", error) from error
                 del data
-                value = function(*args, **kwargs)
-                if type(value) is CoroutineType:
-                    value = asyncio.run(value)
-                return self._finished(task, value, start)
+                return self._finished(task, call(function, args, kwargs), start)
             except _MissingDependencyError as missing:
                 return (
                     task,

@@ -40,13 +40,17 @@ class Bench:
         return self.got
 
 
-@pytest.fixture
-def bench():
-    bench = Bench()
+def lent(bench):
+    """Give a bench to a test, and end its threads after it."""
     yield bench
     bench.gate.set()
     bench.executor.close()
     until_sync(lambda: not any(t.is_alive() for t in bench.executor._threads))
+
+
+@pytest.fixture
+def bench():
+    yield from lent(Bench())
 
 
 def start_one(bench):
@@ -187,11 +191,7 @@ class Line(Bench):
 
 @pytest.fixture
 def line():
-    bench = Line()
-    yield bench
-    bench.gate.set()
-    bench.executor.close()
-    until_sync(lambda: not any(t.is_alive() for t in bench.executor._threads))
+    yield from lent(Line())
 
 
 def test_a_thread_goes_on_with_what_follows_and_knows_the_result_before_anybody_else(line):
