@@ -255,11 +255,13 @@ class AddFunction(_Message, tag=30):
     payload: Payload
 
 
-class RunTask(_Message, tag=31):
+class RunTask(_Message, tag=31, eq=False):
     """Run a task.  ``rank``: lower runs first.  ``dependencies``: keys, in the order in which ``args`` counts them.
 
     ``who_has``: dependency -> addresses of holders, with ``nbytes`` its size in bytes: only of those that are to be
     fetched.  All others are at this worker, or it has been told to compute them before.
+
+    Each is equal to itself alone: a worker's tables tell one order from another of the same key.
     """
 
     key: str

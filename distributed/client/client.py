@@ -18,7 +18,7 @@ from distributed.client.future import Future, done_already
 from distributed.client.gathering import Gathering
 from distributed.client.graphs import call_of, is_key, plan
 from distributed.client.keys import TokenSource, name_of, token_of, unwrap
-from distributed.client.mapping import CALLS_PER_BATCH, FEWEST_PER_BATCH, Calls, checked_key, in_batches
+from distributed.client.mapping import Calls, checked_key, in_batches, numbers_at_once
 from distributed.client.options import make_options, worker_names
 from distributed.client.scattering import scatter
 from distributed.client.snapshots import detached
@@ -153,13 +153,15 @@ class Client(Connecting, Control):
             called = partial(function, *first) if first else function
             function, calls = in_batches(called, iterables, batch_size, kwargs)
             first, kwargs = (), {}
-        at_once = max(FEWEST_PER_BATCH, CALLS_PER_BATCH // (batch_size or 1))
         packed = self._functions.pack(function)._replace(name=name)
         names = iter([checked_key(one) for one in key]) if isinstance(key, list) else None
         sender = Calls(packed, first, kwargs, None if pure else self._tokens, names)
         where = None if places is None else (places, {**others, **loose})
         futures: list[Future] = []
-        while batch := list(islice(calls, at_once)):
+        for number in numbers_at_once(batch_size):
+            if not (batch := list(islice(calls, number))):
+                break
+            self.session.give_way()
             futures += [Future(state.key, self, state) for state in sender.send(self.session, batch, options, where)]
         return futures
 

@@ -22,7 +22,7 @@ from distributed.payloads import Payload
 from distributed.sharing.requests import request_data
 from distributed.wire.payload import loads
 
-__all__ = ["Fetched", "cannot_load", "fetch", "load_result"]
+__all__ = ["Fetched", "fetch", "load_result"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +44,10 @@ def load_result(key: str, payload: Payload) -> Any:
     except TaskError:  # whoever pickled it says why it could not
         raise
     except Exception as error:
-        raise cannot_load(key, error) from error
+        raise _cannot_load(key, error) from error
 
 
-def cannot_load(key: str, error: Exception) -> TaskError:
+def _cannot_load(key: str, error: Exception) -> TaskError:
     """Return the error that says that the result of ``key`` cannot be unpickled because of ``error``."""
     version = ".".join(map(str, sys.version_info[:3]))
     return TaskError(

@@ -6,18 +6,21 @@ cost more than the reading.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
-from distributed.client.fetching import Fetched, cannot_load
+from distributed.client.fetching import Fetched, load_result
+from distributed.client.future import Future
 from distributed.client.structures import MISSING, fill, find_futures
 from distributed.client.table import KeyState, exception_of
 from distributed.client.waiting import ALL_COMPLETED, FIRST_EXCEPTION
 from distributed.errors import RequestTimeoutError, TaskError
 from distributed.payloads import Payload
-from distributed.wire.payload import loads
+from distributed.wire.payload import loads_plain
 
 __all__ = ["Gathering"]
+
+_TOGETHER: Final = 1000
+"""Results that are read at once."""
 
 
 class Gathering:
@@ -27,11 +30,13 @@ class Gathering:
     """
 
     def __init__(self, structure: Any, errors: str) -> None:
-        self.futures = list(find_futures(structure))
+        # Most are given in a list; what can be done before the results are there need not be done after.
+        self._is_flat = type(structure) is list and set(map(type, structure)) == {Future}
+        self.futures = list(structure if self._is_flat else find_futures(structure))
         self.until = FIRST_EXCEPTION if errors == "raise" else ALL_COMPLETED
         self._structure = structure
         self._skip = errors == "skip"
-        self._states: list[KeyState] = []
+        self._states = list(dict.fromkeys([future._state for future in self.futures]))
         self._payloads: list[Payload | None] = []
 
     def take(self, timeout: float | None, left: float | None) -> list[KeyState]:
@@ -40,7 +45,11 @@ class Gathering:
         Raises the first error, or RequestTimeoutError if some are pending and of the ``timeout`` nothing is ``left``: a
         result may be lost again while others are awaited.
         """
-        states = self._states = list(dict.fromkeys([future._state for future in self.futures]))
+        states = self._states
+        details = [state.detail for state in states]
+        if set(map(type, details)) == {bytes}:  # results, all of them
+            self._payloads = details
+            return []
         payloads = self._payloads
         absent: list[KeyState] = []
         for state in states:
@@ -73,6 +82,8 @@ class Gathering:
         if len(values) < len(self.futures):  # some are given more than once
             by_state = dict(zip(self._states, values, strict=True))
             values = [by_state[future._state] for future in self.futures]
+        if self._is_flat and not self._skip:
+            return values
         filled = fill(self._structure, iter(values))
         return None if filled is MISSING else filled
 
@@ -81,19 +92,22 @@ class Gathering:
         reading = self._payloads[::-1]
         self._payloads = []
         while reading:
-            try:
-                values.extend(_read(reading))
-            except Exception as error:  # noqa: PERF203 - entered once, and again after each failure
-                if not self._skip:
-                    if isinstance(error, TaskError):  # whoever pickled it says why it could not
-                        raise
-                    raise cannot_load(self._states[len(values)].key, error) from error
-                values.append(MISSING)
+            some = reading[: -_TOGETHER - 1 : -1]
+            del reading[-_TOGETHER:]
+            if (plain := loads_plain(some)) is not None:
+                values += plain
+                continue
+            some.reverse()
+            while some:  # a payload goes as it is read, so that not all are there twice
+                values.append(self._load_one(len(values), some.pop()))
         return values
 
-
-def _read(payloads: list[Payload | None]) -> Iterator[Any]:
-    """Yield the values, the last one first; a payload goes as it is read, so that not all are there twice."""
-    while payloads:
-        payload = payloads.pop()
-        yield MISSING if payload is None else loads(payload)
+    def _load_one(self, place: int, payload: Payload | None) -> Any:
+        if payload is None:
+            return MISSING
+        try:
+            return load_result(self._states[place].key, payload)
+        except TaskError:
+            if not self._skip:
+                raise
+            return MISSING

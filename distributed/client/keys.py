@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import functools
-import itertools
 import secrets
+import threading
 from collections.abc import Callable
 from hashlib import blake2b
-from itertools import islice
 from typing import Any
 
 from distributed.payloads import Buffer, Payload
@@ -17,6 +16,7 @@ __all__ = ["TokenSource", "name_of", "parts_of", "token_of", "unwrap"]
 
 _TOKEN_BYTES = 16
 _LONGEST_NAME = 60
+_TAILS = [f"{number:02x}" for number in range(256)]
 
 
 def name_of(function: Callable[..., Any]) -> str:
@@ -64,13 +64,23 @@ class TokenSource:
     def __init__(self) -> None:
         # 60 bits of chance: nobody else's among a million clients, and short, because each key is kept in three places.
         self._prefix = base64.b32encode(secrets.token_bytes(8)).decode().lower()[:12]
-        self._count = itertools.count()
+        self._lock = threading.Lock()
+        self._number = 0
 
     def next(self) -> str:
         """Return a token that was never returned before, here or in another process."""
-        return f"{self._prefix}{next(self._count):08x}"
+        return self.many("", 1)[0]
 
     def many(self, front: str, number: int) -> list[str]:
         """Return so many keys that begin with ``front``, each with a token as of :meth:`next`."""
         front += self._prefix
-        return [f"{front}{count:08x}" for count in islice(self._count, number)]
+        keys: list[str] = []
+        with self._lock:
+            start = self._number
+            self._number = end = start + number
+        while start < end:
+            # Digits that stay the same are made once: a tenth of what it costs to submit a task.
+            head, first = f"{front}{start >> 8:06x}", start & 255
+            keys += [head + tail for tail in _TAILS[first : first + end - start]]
+            start += 256 - first
+        return keys

@@ -18,11 +18,13 @@ from distributed.messages import TaskOptions, TaskSpec
 from distributed.payloads import Payload
 from distributed.wire.payload import dumps_call, dumps_plain_calls
 
-__all__ = ["CALLS_PER_BATCH", "FEWEST_PER_BATCH", "Calls", "checked_key", "in_batches"]
+__all__ = ["CALLS_PER_BATCH", "Calls", "checked_key", "in_batches", "numbers_at_once"]
 
 CALLS_PER_BATCH: Final = 500
-"""So many calls are named and pickled before they go: few enough that the workers start while the rest is prepared."""
-FEWEST_PER_BATCH: Final = 8
+"""So many calls are named and pickled before the first go: so few that the workers begin while the rest is prepared."""
+_MOST_CALLS: Final = 4 * CALLS_PER_BATCH
+"""The later ones go in larger batches, which cost less: the workers have something to do."""
+_FEWEST_PER_BATCH: Final = 8
 """Of tasks that are many calls each."""
 _MOST_BYTES: Final = 2**23
 _NO_KEYS: Final[list[str]] = []
@@ -33,6 +35,14 @@ def checked_key(key: Any) -> Any:
     if key is not None and (not isinstance(key, str) or not key):
         raise TypeError(f"a key is a string that is not empty, not {key!r}")
     return key
+
+
+def numbers_at_once(batch_size: int | None) -> Iterator[int]:
+    """Yield how many tasks of a map, each of ``batch_size`` calls, are prepared before they go."""
+    number, most = (max(_FEWEST_PER_BATCH, calls // (batch_size or 1)) for calls in (CALLS_PER_BATCH, _MOST_CALLS))
+    while True:
+        yield number
+        number = min(2 * number, most)
 
 
 def in_batches(

@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar
 
 from distributed.client.functions import Function
 from distributed.client.table import KeyState, KeyTable, Status
+from distributed.client.waiters import ThreadWaker
 from distributed.comm import Connection
 from distributed.errors import (
     CommError,
@@ -58,6 +59,8 @@ _BYTES_PER_BATCH: Final = 2**17
 _MANY_RELEASED: Final = 64
 """So many released keys are sent at once, fewer with the next message, or within ``_RELEASE_S``."""
 _RELEASE_S: Final = 0.005
+_LONGEST_WAY_S: Final = 0.02
+"""So long a thread gives way at most: the loop may have other things to do."""
 _FEWEST_PER_BLOCK: Final = 8
 """So many tasks in a row that differ in their arguments only travel as a block."""
 
@@ -101,6 +104,7 @@ class Session:
         self._woken = False
         self._tidying = False
         self._draining = False
+        self._giving_way: list[ThreadWaker] = []
         self._request_ids = itertools.count(2)
         self._requests: dict[int, asyncio.Future[Any]] = {}
         self._goodbye = ""
@@ -178,6 +182,17 @@ class Session:
         if function.id not in self._known_functions:
             self._known_functions.add(function.id)
             self._unsent_functions[function.id] = function.payload
+
+    def give_way(self) -> None:
+        """Let the loop send what is queued if it has not begun, before this thread prepares more.
+
+        From a busy thread the loop gets the interpreter's lock every 5 ms only, while the cluster has nothing to do.
+        """
+        if self._outgoing and threading.get_ident() != self.thread:
+            waker = ThreadWaker()
+            self._giving_way.append(waker)
+            if self._outgoing:
+                waker.wait(_LONGEST_WAY_S)
 
     def want(self, key: str) -> KeyState:
         """Return the state of a key that others may have submitted.  Raises CommError if the
@@ -294,6 +309,8 @@ class Session:
         with self.lock:
             self._count_released()
         self._pump()
+        while self._giving_way:
+            self._giving_way.pop().wake()
 
     def _tidy_soon(self) -> None:
         self.loop.call_later(_RELEASE_S, self._tidy)

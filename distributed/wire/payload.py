@@ -12,6 +12,7 @@ import pickle
 import sys
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from operator import itemgetter
 from types import CodeType, MappingProxyType
 from typing import Any
 
@@ -28,6 +29,7 @@ __all__ = [
     "goes_by_value",
     "loads",
     "loads_call",
+    "loads_plain",
     "names_what_goes_by_value",
     "payload_nbytes",
     "sizeof",
@@ -40,17 +42,22 @@ _SHORT_PROTOCOL = 3
 """For calls of plain values, which need nothing of later ones: without frames a small call is a third shorter."""
 _PICKLE = 0x80
 """The first byte of a pickle. Of msgpack it would be an empty map, and no value of ours is one."""
+_FIRST_BYTE = itemgetter(0)
 _UNKNOWN_SIZE = 64
 _SAMPLE = 10
 _NO_FILE = "<dynamic-code>"
 _ATOMS = frozenset({int, float, str, bytes, bool, type(None)})
 _SIZED = frozenset({str, bytes})
 _NO_KEYS: list[str] = []
+_NOTHING: dict[str, Any] = {}
 _last_names = _NO_KEYS
 
 # Plain values go as msgpack, at a fifth of the price of a pickle, both ways.
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
+_decode_array = msgspec.msgpack.Decoder(list[Any]).decode
+_ARRAY = b"\xdd"
+"""What begins an array in msgpack; its length comes next, as 32 bits."""
 _INEXPRESSIBLE = (OverflowError, UnicodeError)
 """Why msgpack cannot take a plain value: an integer of more than 64 bits, half a character."""
 
@@ -207,6 +214,21 @@ def loads(payload: Payload) -> Any:
     return pickle.loads(head, buffers=buffers) if buffers or not head or head[0] == _PICKLE else _decode(head)
 
 
+def loads_plain(payloads: Sequence[Payload | None]) -> list[Any] | None:
+    """Return the objects in payloads of plain values, together, at a fifth of the price of each by itself.
+
+    None if some are something else, or are not valid: :func:`loads` says what is wrong.
+    """
+    plain = [payload for payload in payloads if isinstance(payload, bytes)]
+    try:
+        if len(plain) < len(payloads) or _PICKLE in set(map(_FIRST_BYTE, plain)):
+            return None
+        array = b"".join([_ARRAY, len(plain).to_bytes(4, "big"), *plain])
+        return _decode_array(array)
+    except (IndexError, msgspec.DecodeError):  # one is empty, or no value
+        return None
+
+
 def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Payload, list[str]]:
     """Return ``(args, kwargs)`` as a payload, and the keys of the futures found in them at any depth, in order.
 
@@ -346,10 +368,12 @@ def loads_call(payload: Payload, data: Mapping[str, Any]) -> tuple[tuple[Any, ..
             call = loads(payload)
         finally:
             _references.reset(token)
+    elif type(payload) is bytes and payload and payload[0] != _PICKLE:
+        call = _decode(payload)  # most calls are this, without a call of Python for it
     else:
-        call = loads(payload)  # most calls: nothing in them needs looking up
+        call = loads(payload)
     if len(call) == 1:
-        return tuple(call[0]), {}
+        return tuple(call[0]), _NOTHING
     args, kwargs, *where = call
     if not where:
         return tuple(args), kwargs

@@ -31,6 +31,7 @@ from distributed.worker import actions, events
 from distributed.worker.background import in_thread
 from distributed.worker.backlog import Backlog
 from distributed.worker.executor import Executor
+from distributed.worker.harvest import Harvest
 from distributed.worker.heartbeats import Heartbeats
 from distributed.worker.joining import Membership, SchedulerSeeker
 from distributed.worker.machine import RESUME_BELOW, WorkerMachine
@@ -205,6 +206,7 @@ class Worker(Operations):
         self.make_directory(self._local_parent)
         self.runner = TaskRunner(self.data, self.address, worker=self, early=self.early)
         self.executor = Executor(self.ncores, self.runner, self._wake, name=f"task-{self.name or self.port}")
+        self._harvest = Harvest(self.executor, lambda: self._poller.turn(self._collect))
 
     def _describe(self) -> dict[str, Any]:
         return {
@@ -288,7 +290,7 @@ class Worker(Operations):
             self.loop.asyncio_loop.call_soon_threadsafe(self._poller.turn, self._collect)  # type: ignore[attr-defined]
 
     def _collect(self) -> None:
-        outcomes = self.executor.take()
+        outcomes = self._harvest.take()
         if not outcomes:
             return
         if self._stdio is not None and (closed := self._stdio.repair()):

@@ -7,18 +7,26 @@ between two tasks, nor between a task and the one that waits for its result.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
-from typing import Protocol
+from typing import Final, Protocol
 
 from distributed.messages import RunTask, TaskFinished
 from distributed.worker.events import Outcome
 from distributed.worker.held import Held
 
 __all__ = ["Executor", "Runner"]
+
+_MOST_UNTAKEN: Final = 1000
+"""Outcomes with which a thread gives way to the loop, which else gets the interpreter's lock every 5 ms only: the
+scheduler should hear of them while further tasks run."""
+_LONGEST_WAIT_S: Final = 0.02
+"""So long a thread gives way at most: the loop may have other things to do."""
 
 
 class Runner(Protocol):
@@ -45,15 +53,20 @@ class Executor:
         # Most tasks come in the order in which they shall run; only the others pay for the heap.
         self._fifo: deque[RunTask] = deque()
         self._heap: list[tuple[int, int, RunTask]] = []
+        self._last_rank = 0
         self._numbers = count()
-        self._queued: dict[str, RunTask] = {}
-        # Identity of a leader -> its follower, of a follower -> its leader's; and the followers that a thread went on
-        # with.  For each of these comes a push or a withdrawal, which is when it is forgotten.
-        self._followers: dict[int, RunTask] = {}
-        self._leaders: dict[int, int] = {}
-        self._taken: dict[int, RunTask] = {}
+        # Who takes a task out of here has it: in one step, so threads need no lock for that.
+        self._queued: set[RunTask] = set()
+        # A leader's follower, a follower's leader; and the followers that a thread went on with.  For each of these
+        # comes a push or a withdrawal, which is when it is forgotten.
+        self._followers: dict[RunTask, RunTask] = {}
+        self._leaders: dict[RunTask, RunTask] = {}
+        self._taken: set[RunTask] = set()
         self._outcomes: deque[Outcome] = deque()
         self._woken = False
+        self._deferred = False
+        self._room = threading.Condition(self._lock)
+        self._waiting = 0
         self.ended = 0
         self._threads: list[threading.Thread] = []
         self._idle = 0
@@ -73,22 +86,36 @@ class Executor:
     def push(self, tasks: list[RunTask]) -> None:
         """Queue tasks; lower ``rank`` runs first, then what came first.
 
-        A task of a key that is queued already takes its place.  Nothing happens for one that a
-        thread went on with.
+        Nothing happens for one that a thread went on with.
         """
-        queued, fifo = self._queued, self._fifo
         with self._lock:
-            for task in tasks:
-                if self._leaders or self._taken:
-                    self._detach(task)
-                    if self._taken.pop(id(task), None) is not None:
-                        continue
-                queued[task.key] = task
-                if not fifo or task.rank >= fifo[-1].rank:
-                    fifo.append(task)
-                else:
-                    heappush(self._heap, (task.rank, next(self._numbers), task))
+            if self._leaders or self._taken:
+                tasks = [task for task in tasks if not self._has_begun(task)]
+            self._queued.update(tasks)
+            self._line_up(tasks)
             self._summon()
+
+    def _has_begun(self, task: RunTask) -> bool:
+        self._detach(task)
+        begun = task in self._taken
+        self._taken.discard(task)
+        return begun
+
+    def _line_up(self, tasks: list[RunTask]) -> None:
+        fifo = self._fifo
+        ranks = [task.rank for task in tasks]
+        if not fifo:
+            self._last_rank = ranks[0] if ranks else 0
+        if ranks and ranks[0] >= self._last_rank and ranks == sorted(ranks):
+            self._last_rank = ranks[-1]
+            fifo.extend(tasks)
+            return
+        for task in tasks:
+            if task.rank >= self._last_rank:
+                self._last_rank = task.rank
+                fifo.append(task)
+            else:
+                heappush(self._heap, (task.rank, next(self._numbers), task))
 
     def follow(self, pairs: list[tuple[RunTask, RunTask]]) -> None:
         """Let the thread that ends the first of a pair well go on with the second.
@@ -98,11 +125,11 @@ class Executor:
         """
         with self._lock:
             for leader, follower in pairs:
-                self._followers[id(leader)] = follower
-                self._leaders[id(follower)] = id(leader)
+                self._followers[leader] = follower
+                self._leaders[follower] = leader
 
     def _detach(self, follower: RunTask) -> bool:
-        leader = self._leaders.pop(id(follower), None)
+        leader = self._leaders.pop(follower, None)
         if leader is None:
             return False
         del self._followers[leader]
@@ -112,29 +139,37 @@ class Executor:
         """Take tasks out of the queue; return those that had not started."""
         with self._lock:
             # One by one: a task may be asked back twice, as stolen and as cancelled.
-            taken = []
-            for task in tasks:
-                if self._queued.get(task.key) is task:
-                    del self._queued[task.key]
-                    taken.append(task)
-                elif self._detach(task):
-                    taken.append(task)
-                else:
-                    self._taken.pop(id(task), None)
+            taken = [task for task in tasks if self._claim(task) or self._detach(task)]
+            self._taken.difference_update(tasks)
             if not self._queued:
                 self._fifo.clear()
                 self._heap.clear()
         return taken
 
+    def _claim(self, task: RunTask) -> bool:
+        """Take a task out of the queue, for which a thread may reach at the same time; return whether it was there."""
+        try:
+            self._queued.remove(task)
+        except KeyError:
+            return False
+        return True
+
     def take(self) -> list[Outcome]:
         """Return the outcomes since the last call."""
         # First the flag, then the outcomes: one that comes in between wakes the loop once more,
         # none is left behind.
-        self._woken = False
+        self._woken = self._deferred = False
         outcomes = self._outcomes
         taken = [outcomes.popleft() for _ in range(len(outcomes))]
         self.ended += len(taken)
+        if self._waiting:
+            with self._lock:
+                self._room.notify_all()
         return taken
+
+    def defer(self) -> None:
+        """The loop is about to look by itself: do not wake it before there are many outcomes, or nothing is queued."""
+        self._deferred = self._woken = True
 
     def pause(self) -> None:
         """Start no task until ``resume``; those that run run on."""
@@ -162,6 +197,7 @@ class Executor:
             self._leaders.clear()
             idle = self._idle
             self._more.notify_all()
+            self._room.notify_all()
         if idle == len(self._threads):
             for thread in self._threads:
                 thread.join(timeout_s)
@@ -180,20 +216,35 @@ class Executor:
 
     def _next(self) -> RunTask | None:
         """Wait for a task and return it; None when closed."""
-        queued, fifo, heap = self._queued, self._fifo, self._heap
         with self._lock:
             while True:
                 if self._closed:
                     return None
-                while (fifo or heap) and not self._paused:
-                    in_line = fifo and not (heap and heap[0][0] < fifo[0].rank)
-                    task = fifo.popleft() if in_line else heappop(heap)[2]
-                    if queued.get(task.key) is task:
-                        del queued[task.key]
+                while not self._paused and (task := self._first_in_line()) is not None:
+                    if self._claim(task):
                         return task
                 self._idle += 1
                 self._more.wait()
                 self._idle -= 1
+
+    def _first_in_line(self) -> RunTask | None:
+        """Take out what comes next.  Other threads take from the line meanwhile, but never from the heap."""
+        fifo, heap = self._fifo, self._heap
+        while True:
+            rank = self._rank_in_line()
+            if heap and heap[0][0] < rank:
+                return heappop(heap)[2]
+            if not fifo:
+                return None
+            with contextlib.suppress(IndexError):  # another thread was faster
+                return fifo.popleft()
+
+    def _rank_in_line(self) -> float:
+        """Return the rank of the first task in line; infinity if there is none."""
+        try:
+            return self._fifo[0].rank
+        except IndexError:
+            return math.inf
 
     def _next_in_line(self, outcome: Outcome) -> tuple[RunTask, dict[str, Held]] | None:
         """Return what follows the task of this outcome, to go on with, and the result that it waits for."""
@@ -201,27 +252,51 @@ class Executor:
         if type(message) is not TaskFinished:
             return None
         with self._lock:
-            follower = self._followers.get(id(leader))
+            follower = self._followers.get(leader)
             if follower is None or self._paused or self._closed or self._is_behind(follower.rank):
                 return None  # it will be pushed
             self._detach(follower)
-            self._taken[id(follower)] = follower
+            self._taken.add(follower)
         return follower, {leader.key: Held(value, message.nbytes)}
 
     def _is_behind(self, rank: int) -> bool:
-        fifo, heap = self._fifo, self._heap
-        return bool((fifo and fifo[0].rank < rank) or (heap and heap[0][0] < rank))
+        """Whether a task of this rank comes after one that is queued."""
+        return self._rank_in_line() < rank or (bool(self._heap) and self._heap[0][0] < rank)
 
     def _work(self) -> None:
-        run, outcomes = self._run, self._outcomes
-        while (task := self._next()) is not None:
+        run, outcomes, queued, fifo, heap = self._run, self._outcomes, self._queued, self._fifo, self._heap
+        while True:
+            try:
+                # Most come in line: two steps that no other thread can come between, and no lock.
+                if heap or self._paused:
+                    task = self._next()
+                else:
+                    task = fifo.popleft()
+                    queued.remove(task)
+            except (IndexError, KeyError):
+                task = self._next()
+            if task is None:
+                return
             outcome, found = run(task), None
             while True:
                 outcomes.append(outcome)
                 if not self._woken:
                     self._woken = True
                     self._wake()
+                elif len(outcomes) >= _MOST_UNTAKEN or not queued:
+                    self._urge()
                 if not self._followers or (found := self._next_in_line(outcome)) is None:
                     break
                 outcome = run(*found)
             del task, outcome, found  # or an idle thread would keep the last result
+
+    def _urge(self) -> None:
+        """There is much for the loop to take, or nothing to come: it should not wait any longer."""
+        with self._lock:
+            if self._deferred:
+                self._deferred = False
+                self._wake()
+            if len(self._outcomes) >= _MOST_UNTAKEN and not self._closed:
+                self._waiting += 1
+                self._room.wait(_LONGEST_WAIT_S)
+                self._waiting -= 1

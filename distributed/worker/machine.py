@@ -76,7 +76,7 @@ class WorkerMachine:
         self.lines = Lines()
         self.waiting: dict[str, Waiting] = {}
         self.needed_by: dict[str, dict[Waiting, None]] = {}
-        self.abandoned: dict[int, RunTask] = {}
+        self.abandoned: set[RunTask] = set()
         self.asked: dict[str, list[str]] = {}
         self.resources = Resources(resources)
         self.fetches = Fetches()
@@ -252,7 +252,7 @@ class WorkerMachine:
         """Nobody waits for this run any more."""
         if self.active.get(task.key) is task:
             del self.active[task.key]
-            self.abandoned[id(task)] = task
+            self.abandoned.add(task)
             batch.withdraw.append(task)
             batch.withdraw += self.lines.break_off(task)
         else:
@@ -367,8 +367,9 @@ class WorkerMachine:
         self._left(left, batch)
 
     def _ended_abandoned(self, task: RunTask, batch: Batch) -> None:
-        if self.abandoned.pop(id(task), None) is not None and task.resources:
+        if task in self.abandoned and task.resources:
             self._release(task, batch)
+        self.abandoned.discard(task)
 
     def _release(self, task: RunTask, batch: Batch) -> None:
         for ready in self.resources.release(task):
@@ -456,8 +457,7 @@ class WorkerMachine:
             self._arrived(key, batch)
 
     def _data_deleted(self, event: events.DataDeleted, batch: Batch) -> None:
-        dropped = [key for key in event.keys if self._forget_data(key, batch)]
-        if dropped:
+        if dropped := [key for key in event.keys if self._forget_data(key, batch)]:
             batch.messages.append(DataDropped(dropped))
 
     def _memory_measured(self, event: events.MemoryMeasured, batch: Batch) -> None:

@@ -34,13 +34,15 @@ __all__ = ["LARGEST_INLINE", "TaskRunner", "call", "safe_sizeof", "unpicklable"]
 LARGEST_INLINE = 4096
 _NO_DATA: dict[str, Any] = {}
 _NOTHING_ELSE: dict[str, Held] = {}
-_PLAIN = frozenset({int, float, bool, str, bytes, type(None)})
+_SMALL = {type(value): getsizeof(value) for value in (1, 1.0, True, None)}
+"""The size of most objects of these types."""
+_LONG = frozenset({str, bytes})
 """Types whose objects have nothing of the user's own, and say at once how large they are."""
 
 
 def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call ``function``; a coroutine that it returns is run to its end in this thread."""
-    value = function(*args, **kwargs)
+    value = function(*args, **kwargs) if kwargs else function(*args)
     return asyncio.run(value) if type(value) is CoroutineType else value
 
 
@@ -164,7 +166,8 @@ class TaskRunner:
         )
 
     def _finished(self, task: RunTask, value: Any, start: float) -> Outcome:
-        nbytes = getsizeof(value) if type(value) in _PLAIN else safe_sizeof(value)
+        kind = type(value)
+        nbytes = _SMALL.get(kind) or (getsizeof(value) if kind in _LONG else safe_sizeof(value))
         result: Payload | None = None
         if nbytes <= LARGEST_INLINE:
             try:
@@ -176,5 +179,5 @@ class TaskRunner:
                 nbytes, result = length, None  # the estimate was wrong
         elif self._early is not None:
             value = self._early.place(task.key, task.function, value, nbytes)
-        message = TaskFinished(task.key, task.run, nbytes, perf_counter() - start, type(value).__name__, result)
+        message = TaskFinished(task.key, task.run, nbytes, perf_counter() - start, kind.__name__, result)
         return task, message, value

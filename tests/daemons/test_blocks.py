@@ -182,3 +182,13 @@ def test_what_a_batch_cannot_be(client):
         client.map(inc, range(3), batch_size=0)
     with pytest.raises(TypeError, match="coroutine function"):
         client.map(coroutine, range(3), batch_size=2)
+
+
+def test_the_first_tasks_are_sent_before_all_are_prepared(client, monkeypatch):
+    # The loop's thread would get the interpreter's lock after 5 ms, and the cluster has nothing to do until then.
+    session, sent = client.session, []
+    give_way = session.give_way
+    monkeypatch.setattr(session, "give_way", lambda: (give_way(), sent.append(len(session._outgoing))))
+    futures = client.map(inc, range(MANY), pure=False)
+    assert sent[1:] == [0, 0]  # before the second batch the first is gone, before the third the second
+    assert client.gather(futures) == list(range(1, MANY + 1))

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from distributed.messages import (
+    AddFunction,
     CancelTask,
     DataAdded,
     DataDropped,
@@ -21,6 +22,7 @@ from distributed.messages import (
     Heartbeat,
     Reply,
     Request,
+    RunBlock,
     RunTask,
     SetHeartbeat,
     StealTask,
@@ -162,6 +164,40 @@ def test_a_busy_thread_does_not_hold_up_the_loop_and_queued_tasks_can_be_stolen(
             GATES[gate].set()
             await stub.wait_for(worker, TaskFinished, "busy")
             assert not stub.heard(worker, TaskReturned, "busy")
+
+    run_async(test())
+
+
+def tell_many(stub, worker, number, payload, last):
+    """Tell a worker to run so many tasks of a payload, and another one after them."""
+    stub.tell(
+        worker,
+        RunBlock("many", 1, [f"k{i}" for i in range(number)], [payload] * number, [0] * number),
+        RunTask("last", number + 1, "last", last, 1),
+    )
+
+
+def test_results_of_short_tasks_go_together(gate):
+    async def test():
+        async with bed() as (stub, worker):
+            stub.tell(worker, AddFunction("many", dumps(time.sleep)), AddFunction("last", dumps(abs)))
+            short, nothing = dumps_call((0.0002,), {})[0], dumps_call((-1,), {})[0]
+            tell_many(stub, worker, 400, short, nothing)
+            await stub.wait_for(worker, TaskFinished, "last", 20.0)
+            # 0.1 s of tasks: with a message for each the scheduler would have as much to do as the worker.
+            assert len(stub.heard(worker, TaskFinished)) == 401
+            assert len(stub.said[worker.address]) < 200
+
+    run_async(test(), 40.0)
+
+
+def test_a_result_does_not_wait_for_the_end_of_a_long_task_behind_it(gate):
+    async def test():
+        async with bed() as (stub, worker):
+            stub.tell(worker, AddFunction("many", dumps(time.sleep)), AddFunction("last", dumps(wait_at)))
+            tell_many(stub, worker, 50, dumps_call((0.0002,), {})[0], dumps_call((gate,), {})[0])
+            await until(lambda: len(stub.heard(worker, TaskFinished)) == 50)
+            assert worker.executor.executing == 1
 
     run_async(test())
 

@@ -67,6 +67,25 @@ def test_results_that_came_along_are_read_in_their_places():
     assert gathered(structure) == [1, {"b": ([2], "text")}, 5]
 
 
+@pytest.mark.parametrize("number", [1, 999, 1000, 1001, 2500])
+@pytest.mark.parametrize("odd", [None, [1, 2]])
+def test_many_results_are_read_as_each_by_itself(number, odd):
+    values = [(n, str(n), None, -1.5 * n, True)[n % 5] for n in range(number)]
+    if odd is not None:
+        values[number // 2] = odd  # which goes as a pickle
+    futures = [finished(str(n), value) for n, value in enumerate(values)]
+    assert gathered(futures) == values
+    assert gathered((futures,)) == (values,)
+    assert gathered(tuple(futures)) == tuple(values)
+
+
+def test_what_came_damaged_is_told_from_the_others():
+    with pytest.raises(TaskError, match="the result of bad cannot"):
+        gathered([finished("a", 1), of("bad", "finished", b"\xa5no"), finished("b", 2)])
+    with pytest.raises(TaskError, match="the result of bad cannot"):
+        gathered([finished("a", 1), of("bad", "finished", b""), finished("b", 2)])
+
+
 def test_a_key_that_is_given_twice_is_read_once():
     one = finished("a", ["value"])
     same = Future("a", OWNER, one._state)

@@ -1,5 +1,6 @@
 import functools
 import operator
+import threading
 
 from distributed.client.keys import TokenSource, name_of, token_of, unwrap
 from distributed.payloads import Buffer
@@ -38,6 +39,25 @@ def test_a_token_depends_on_out_of_band_buffers():
 def test_token_sources_never_repeat():
     one, other = TokenSource(), TokenSource()
     assert len({source.next() for source in (one, other) for _ in range(1000)}) == 2000
+
+
+def test_many_tokens_are_those_that_come_one_by_one():
+    source = TokenSource()
+    first = source.next()
+    keys = [*source.many("f-", 3), *source.many("f-", 600), *source.many("f-", 0), *source.many("f-", 256)]
+    start = first[:-8]
+    assert first == f"{start}{0:08x}"
+    assert keys == [f"f-{start}{number:08x}" for number in range(1, 860)]
+
+
+def test_no_two_threads_get_the_same_token():
+    source, got = TokenSource(), []
+    threads = [threading.Thread(target=lambda: got.extend(source.many("", 300))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(got)) == 2400
 
 
 def test_partials_are_unwrapped_to_their_function():

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -98,10 +97,10 @@ def test_messages_given_away_are_not_touched_later() -> None:
     desk.submit("x", spec("y", "x"))
     desk.finish("x")
     said = [*desk.said["a:1"], *desk.said["c"]]
-    before = copy.deepcopy(said)
+    before = repr(said)
     desk.finish("y")
     desk.leave("a:1")
-    assert said == before
+    assert repr(said) == before
 
 
 def test_the_number_of_allowed_failures_is_a_setting() -> None:

@@ -18,7 +18,16 @@ from distributed.errors import RemoteProtocolError
 from distributed.messages import Reply
 from distributed.payloads import Buffer
 from distributed.wire.frames import decode_batch, encode_batch
-from distributed.wire.payload import dumps, dumps_call, dumps_plain_calls, loads, loads_call, payload_nbytes, sizeof
+from distributed.wire.payload import (
+    dumps,
+    dumps_call,
+    dumps_plain_calls,
+    loads,
+    loads_call,
+    loads_plain,
+    payload_nbytes,
+    sizeof,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -347,6 +356,17 @@ def test_plain_calls_at_once_are_what_they_are_one_by_one(calls):
     else:
         assert payloads == [dumps_call(args, {})[0] for args in calls]
         assert [loads_call(payload, {}) for payload in payloads] == [(args, {}) for args in calls]
+
+
+@pytest.mark.parametrize("values", [[1], [1, "x", None, 2.5, b"y", True], [2**70], [1, [2]], [(1,)], []], ids=str)
+def test_plain_values_together_are_what_they_are_one_by_one(values):
+    payloads = [dumps(value) for value in values]
+    assert loads_plain(payloads) == (None if any(payload[0] == 0x80 for payload in payloads) else values)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\xa5no", b"\x01\x02", b"\xc1", [b"\x01"]], ids=str)
+def test_values_of_which_one_is_not_plain_are_for_others_to_read(damaged):
+    assert loads_plain([dumps(1), damaged, dumps(2)]) is None
 
 
 def test_each_call_has_its_own_lists():

@@ -18,10 +18,11 @@ def task(key, rank=0, run=1):
 
 
 class Bench:
-    """An executor whose tasks wait for a gate, and what it reported."""
+    """An executor whose tasks wait for a gate, some for one of their own, and what it reported."""
 
     def __init__(self, nthreads=1):
         self.gate = threading.Event()
+        self.holds = {}
         self.started = []
         self.wakes = 0
         self.executor = Executor(nthreads, self.run, self.wake)
@@ -29,7 +30,7 @@ class Bench:
 
     def run(self, task):
         self.started.append(task.key)
-        assert self.gate.wait(10)
+        assert self.holds.get(task.key, self.gate).wait(10)
         return task, "message", None
 
     def wake(self):
@@ -103,14 +104,99 @@ def test_withdrawn_tasks_do_not_run(bench):
     until_sync(lambda: bench.ended() == ["first", "b"])
 
 
-def test_a_newer_run_of_a_key_takes_the_older_ones_place(bench):
+def test_an_order_is_itself_alone_whatever_its_key(bench):
     start_one(bench)
     old, new = task("a", run=1), task("a", run=2)
     bench.executor.push([old])
     bench.executor.push([new])
-    assert bench.executor.withdraw([old]) == []
+    assert bench.executor.withdraw([old]) == [old]
+    assert bench.executor.queued == 1
     bench.gate.set()
     until_sync(lambda: bench.ended() == ["first", "a"])
+
+
+def test_what_ranks_before_all_that_is_gone_pays_for_no_heap(bench):
+    bench.gate.set()
+    bench.executor.push([task("late", 9)])
+    until_sync(lambda: bench.ended() == ["late"])
+    bench.executor.pause()
+    bench.executor.push([task("a", 1), task("b", 2)])
+    bench.executor.push([task("c", 3)])
+    assert not bench.executor._heap
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_task_is_run_or_withdrawn_once_however_many_threads_reach_for_it(seed):
+    chance = random.Random(seed)
+    bench = Bench(nthreads=4)
+    bench.gate.set()
+    tasks, withdrawn = [task(str(n), chance.randrange(3)) for n in range(3000)], []
+    for start in range(0, len(tasks), 100):
+        some = tasks[start : start + 100]
+        bench.executor.push(some)
+        withdrawn += [one.key for one in bench.executor.withdraw(chance.sample(some, 20))]
+        bench.ended()
+    until_sync(lambda: len(bench.ended()) + len(withdrawn) == len(tasks))
+    assert sorted(bench.got + withdrawn, key=int) == [one.key for one in tasks]
+    assert bench.executor.queued == 0
+    bench.executor.close(5)
+
+
+def test_a_loop_that_looks_by_itself_is_woken_when_nothing_more_is_to_come(bench):
+    hold = threading.Event()
+    bench.holds["b"] = hold
+    bench.gate.set()
+    bench.executor.pause()
+    bench.executor.push([task("a"), task("b"), task("c")])
+    bench.executor.defer()
+    bench.executor.resume()
+    until_sync(lambda: bench.started == ["a", "b"])
+    assert bench.wakes == 0
+    assert [one.key for one, _, _ in bench.executor._outcomes] == ["a"]
+    hold.set()
+    until_sync(lambda: bench.wakes == 1)
+    until_sync(lambda: bench.ended() == ["a", "b", "c"])
+    bench.executor.push([task("d")])
+    until_sync(lambda: bench.wakes == 2)
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """Threads that wait for the loop for as long as it takes, from two results on."""
+    monkeypatch.setattr("distributed.worker.executor._MOST_UNTAKEN", 2)
+    monkeypatch.setattr("distributed.worker.executor._LONGEST_WAIT_S", 3600.0)
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_thread_with_many_results_waits_until_the_loop_has_taken_them(bench):
+    start_one(bench)
+    bench.executor.push([task(str(n)) for n in range(4)])
+    bench.gate.set()
+    until_sync(lambda: bench.executor._waiting == 1)
+    assert bench.started == ["first", "0"]
+    assert bench.ended() == ["first", "0"]
+    until_sync(lambda: bench.executor._waiting == 1 and len(bench.executor._outcomes) == 2)
+    assert bench.ended() == ["first", "0", "1", "2"]
+    until_sync(lambda: len(bench.ended()) == 5)
+    assert bench.wakes == 3
+
+
+@pytest.mark.usefixtures("patient")
+def test_closed_no_thread_waits_for_the_loop(bench):
+    start_one(bench)
+    bench.executor.push([task("a"), task("b")])
+    bench.gate.set()
+    until_sync(lambda: bench.executor._waiting == 1)
+    bench.executor.close()
+    until_sync(lambda: not bench.executor._threads[0].is_alive())
+
+
+def test_a_thread_does_not_wait_for_ever_for_a_loop_that_is_busy(bench, monkeypatch):
+    monkeypatch.setattr("distributed.worker.executor._MOST_UNTAKEN", 2)
+    start_one(bench)
+    bench.executor.push([task(str(n)) for n in range(4)])
+    bench.gate.set()
+    until_sync(lambda: len(bench.started) == 5 and bench.executor.executing == 0)
 
 
 def test_paused_no_task_starts_until_resumed(bench):
