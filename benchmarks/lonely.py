@@ -19,7 +19,6 @@ import tempfile
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def stamp_all(role: str) -> Notes:
     from distributed.worker.running import TaskRunner
 
     notes: Notes = []
-    stamp(notes, Poller, "_turn", before=f"{role}: woken")
+    stamp(notes, Poller, "_take_turn", before=f"{role}: woken")
     stamp(notes, Connection, "_fill_buffer", after=f"{role}: received")
     stamp(notes, Connection, "_write", before=f"{role}: encoded, sends", after=f"{role}: sent")
     stamp(notes, Session, "_on_wake", before="client: loop looks")

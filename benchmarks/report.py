@@ -22,6 +22,7 @@ class Row(NamedTuple):
 
 
 _THROUGHPUT = "{tasks:,} independent no-op tasks"
+_SHORT = "share of the time that two workers are in short tasks"
 _LATENCY = "submit to result of one no-op"
 _CPU = "processor time per no-op task"
 _ARRAY = "array of {megabytes:g} MB"
@@ -39,6 +40,8 @@ ROWS = (
     Row("throughput", "client CPU us per task", _CPU, "client, us", lower=True),
     Row("throughput", "scheduler CPU us per task", _CPU, "scheduler, us", lower=True),
     Row("throughput", "workers CPU us per task", _CPU, "workers, us", lower=True),
+    Row("short", "0.1 ms %", _SHORT, "of 0.1 ms, %"),
+    Row("short", "1 ms %", _SHORT, "of 1 ms, %"),
     Row("chunks", "calls/s", "{many:,} calls in chunks of 1,000", "calls/s"),
     Row("latency", "median ms", _LATENCY, "median ms", lower=True),
     Row("latency", "median ms", _LATENCY, "times the relay's", lower=True, share="relay"),

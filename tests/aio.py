@@ -9,6 +9,8 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from distributed.eventloop import run
+
 T = TypeVar("T")
 
 FIRST_PAUSE_S = 0.001
@@ -24,7 +26,7 @@ def run_async(coro: Coroutine[Any, Any, T], timeout_s: float = 20.0) -> T:
 
     A left task is one that nobody owns: the loop would cancel it in silence.
     """
-    return asyncio.run(_supervise(coro, timeout_s))
+    return run(_supervise(coro, timeout_s))
 
 
 async def _supervise(coro: Coroutine[Any, Any, T], timeout_s: float) -> T:

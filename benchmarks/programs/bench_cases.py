@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench_functions import add, checksum, hold, increment, make_array, total
+from bench_functions import add, checksum, hold, increment, make_array, total, work_1_ms, work_100_us
 from bench_measure import cpu_by_role, cpu_s, pss_bytes, settle, uss_bytes
 
 Figures = dict[str, float]
@@ -21,6 +21,8 @@ _fresh = itertools.count(1_000_000, 10_000_000)
 GIGA = 1e9
 IDLE_S = 6.0
 CHUNK = 1_000
+WORKERS = 2
+"""So many each subject has, of one thread."""
 
 
 def check(got: object, wanted: object) -> None:
@@ -60,6 +62,19 @@ def throughput(engine: Any, scale: float) -> Figures:
     for role, pids in processes.items():
         if pids:
             figures[f"{role} CPU us per task"] = (after[role] - before[role]) / count * 1e6
+    return figures
+
+
+def short(engine: Any, scale: float) -> Figures:
+    """Tasks that take little more than to hand them out: which part of the time do the two workers spend in them?"""
+    figures = {}
+    for name, function, duration_s in (("0.1 ms", work_100_us, 1e-4), ("1 ms", work_1_ms, 1e-3)):
+        count, start = int(0.4 / duration_s * scale), next(_fresh)
+        began = time.perf_counter()
+        results = engine.gather(engine.map(function, range(start, start + count)))
+        taken_s = time.perf_counter() - began
+        check(results, list(range(start + 1, start + count + 1)))
+        figures[f"{name} %"] = 100 * count * duration_s / WORKERS / taken_s
     return figures
 
 
@@ -247,6 +262,7 @@ def startup(engine: Any, scale: float) -> Figures:
 
 CASES: dict[str, Callable[[Any, float], Figures]] = {
     "throughput": throughput,
+    "short": short,
     "chunks": chunks,
     "latency": latency,
     "tree": tree,

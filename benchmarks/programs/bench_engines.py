@@ -17,7 +17,7 @@ ENGINES = {
     "pool": ("bench_pool", "Pool"),
 }
 GRAPHS = frozenset({"tree", "chain", "all_to_all"})
-PLAIN = frozenset({"throughput", "chunks", "latency", "transfer", "growth", "held", "startup"})
+PLAIN = frozenset({"throughput", "short", "chunks", "latency", "transfer", "growth", "held", "startup"})
 
 
 class Engine(Protocol):

@@ -14,6 +14,23 @@ def increment(number: int) -> int:
     return number + 1
 
 
+def work_100_us(number: int) -> int:
+    """A short task that keeps its worker busy."""
+    return _work(number, 1e-4)
+
+
+def work_1_ms(number: int) -> int:
+    """One ten times as long."""
+    return _work(number, 1e-3)
+
+
+def _work(number: int, duration_s: float) -> int:
+    end = time.perf_counter() + duration_s
+    while time.perf_counter() < end:
+        pass
+    return number + 1
+
+
 def add(left: int, right: int) -> int:
     """One node of a tree reduction."""
     return left + right

@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from types import CodeType, FrameType, FunctionType
 from typing import Any, Final
 
-from distributed import logs
+from distributed import eventloop, logs
 from distributed.comm import Connection
 from distributed.daemon import Daemon
 from distributed.errors import DistributedError
@@ -96,14 +96,14 @@ def rehearse(work: Work | None = None) -> bool:
     """
     try:
         with _logging_to_nowhere():
-            asyncio.run(asyncio.wait_for(_play(), _PATIENCE_S))
+            eventloop.run(asyncio.wait_for(_play(), _PATIENCE_S))
             with _Noting(_called) as noting:
-                asyncio.run(asyncio.wait_for(_play(), _PATIENCE_S))
+                eventloop.run(asyncio.wait_for(_play(), _PATIENCE_S))
             if work is not None and noting.is_free:
                 _called.update(_run_by_a_fork(work))
             _move_together(_called)
             # The moved code is as new: what the interpreter learns of it is to be shared, too.
-            asyncio.run(asyncio.wait_for(_play(), _PATIENCE_S))
+            eventloop.run(asyncio.wait_for(_play(), _PATIENCE_S))
     except (DistributedError, OSError, asyncio.TimeoutError):
         return False
     return True

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from distributed import eventloop
 from distributed.daemon import EXIT_BUG, Daemon
 from distributed.errors import DistributedError
 
@@ -43,7 +44,7 @@ def run_command(prog: str, main: Callable[[asyncio.Event], Coroutine[Any, Any, i
     """
     raise_file_limit()
     try:
-        return asyncio.run(_with_signals(main))
+        return eventloop.run(_with_signals(main))
     except (DistributedError, OSError, ValueError) as error:
         logger.debug("ended by", exc_info=True)
         print(f"{prog}: {error}", file=sys.stderr)

@@ -16,7 +16,7 @@ import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
-from distributed import logs
+from distributed import eventloop, logs
 from distributed.cli.rehearsal import rehearse
 from distributed.cli.run import EXIT_FAILED, raise_file_limit
 from distributed.errors import CommError, ConfigError
@@ -90,7 +90,7 @@ def work(settings: WorkerSettings, reporter: Reporter) -> int:
     """Be a worker process from its first moment to its end; return its exit code."""
     logs.configure(settings.log_level)
     raise_file_limit()
-    return asyncio.run(_work(settings, reporter))
+    return eventloop.run(_work(settings, reporter))
 
 
 async def _work(settings: WorkerSettings, reporter: Reporter) -> int:

@@ -8,11 +8,15 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from tornado.ioloop import IOLoop
 
+from distributed.eventloop import finish, new_event_loop
+
 __all__ = ["LoopThread"]
+
+_PATIENCE_S: Final = 2.0
 
 
 class LoopThread:
@@ -24,7 +28,7 @@ class LoopThread:
 
     def __init__(self, name: str, given: IOLoop | None = None) -> None:
         theirs: asyncio.AbstractEventLoop | None = getattr(given, "asyncio_loop", None)
-        self.loop = asyncio.new_event_loop() if theirs is None else theirs
+        self.loop = new_event_loop() if theirs is None else theirs
         self._thread: threading.Thread | None = None
         if not self.loop.is_running():
             self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -34,16 +38,8 @@ class LoopThread:
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_forever()
-            tasks = asyncio.all_tasks(self.loop)
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                self.loop.run_until_complete(asyncio.wait(tasks, timeout=2.0))
-            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-            self.loop.run_until_complete(self.loop.shutdown_default_executor())
         finally:
-            asyncio.set_event_loop(None)
-            self.loop.close()
+            finish(self.loop, _PATIENCE_S)
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """End the loop and its thread; waits up to ``timeout_s`` seconds.  Idempotent, from any

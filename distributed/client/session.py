@@ -131,14 +131,14 @@ class Session:
         """Have the loop look at what was queued.  Safe in destructors."""
         if not self._woken:
             self._woken = True
-            self._call(self._poller.turn, self._on_wake)
+            self._call(self._on_wake)
 
-    def _call(self, function: Callable[..., Any], *args: Any) -> None:
+    def _call(self, do: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to be told
             if threading.get_ident() == self.thread:
-                self.loop.call_soon(function, *args)
+                self.loop.call_soon(self._poller.turn, do)
             else:
-                self.loop.call_soon_threadsafe(function, *args)
+                self._poller.call(do)
 
     def silence(self) -> None:
         """In a forked child: never touch the loop, which belongs to the parent."""

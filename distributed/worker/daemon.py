@@ -287,7 +287,7 @@ class Worker(Operations):
         if self._stdio is not None and self._stdio.is_wrecked():
             os._exit(EXIT_WRECKED)  # the loop is deaf, nothing else ends this process
         with contextlib.suppress(RuntimeError):  # the loop has ended before the task
-            self.loop.asyncio_loop.call_soon_threadsafe(self._poller.turn, self._collect)  # type: ignore[attr-defined]
+            self._poller.call(self._collect)
 
     def _collect(self) -> None:
         outcomes = self._harvest.take()
@@ -339,8 +339,8 @@ class Worker(Operations):
         self.early.dropped(action.keys)
 
     def _execute(self, action: actions.Execute) -> None:
-        self.executor.push(action.tasks)
         self._heartbeats.stir()
+        self.executor.push(action.tasks)  # a thread that wakes waits until this one sleeps: what can be done is done
         self._backlog.stir()
 
     def _withdraw(self, action: actions.Withdraw) -> None:

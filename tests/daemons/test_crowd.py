@@ -102,8 +102,8 @@ def test_who_registers_is_not_compared_with_all_others():
         ("relay", ["throughput", "latency"]),
         ("relay-blocks", ["throughput", "latency"]),
         ("floors", ["latency", "transfer", "startup"]),
-        ("pool", ["throughput", "chunks", "latency", "growth"]),
-        ("dlaunch", ["throughput", "chunks", "tree", "chain", "all_to_all", "held", "growth", "simulated"]),
+        ("pool", ["throughput", "short", "chunks", "latency", "growth"]),
+        ("dlaunch", ["throughput", "short", "chunks", "tree", "chain", "all_to_all", "held", "growth", "simulated"]),
     ],
 )
 def test_every_case_gives_figures(subject, cases):

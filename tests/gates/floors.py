@@ -95,6 +95,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("distributed/local.py", "io"),
     ("distributed/network.py", "io"),
     ("distributed/poller.py", "io"),
+    ("distributed/eventloop.py", "io"),
     ("distributed/pool.py", "io"),
     ("distributed/rpc.py", "io"),
     ("distributed/sharing/*", "io"),
