@@ -55,9 +55,11 @@ class Selector(BaseSelector):
         self.take_turn: Callable[..., None] = lambda do, *args: do(*args)
         self._epoll = select.epoll()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._close_bell = weakref.finalize(self, os.close, self._bell)
+        self._close_bell.atexit = False
         self._epoll.register(self._bell, READ)
         self._calls: deque[Callable[[], None]] = deque()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a destructor may call while this thread is in a call
         self._keys: dict[int, SelectorKey] = {}
         self._watched: dict[int, Watched] = {}
 
@@ -166,9 +168,8 @@ class Selector(BaseSelector):
     def close(self) -> None:
         """End the watching."""
         with self._lock:
-            if not self._epoll.closed:
-                os.close(self._bell)
             self._epoll.close()
+            self._close_bell()
         self._calls.clear()
         self._keys.clear()
         self._watched.clear()

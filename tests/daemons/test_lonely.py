@@ -10,7 +10,9 @@ PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "lonely.py"
 
 
 def test_it_tells_the_steps_of_a_task_in_all_processes():
-    run = subprocess.run([sys.executable, PROGRAM, "--tasks", "50"], capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(
+        [sys.executable, PROGRAM, "--tasks", "50"], capture_output=True, text=True, timeout=60, check=False
+    )
     assert (run.returncode, run.stderr) == (0, "")
     first, _, *steps = run.stdout.splitlines()
     assert first.startswith("50 tasks, median")

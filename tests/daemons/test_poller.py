@@ -7,6 +7,7 @@ import gc
 import os
 import select
 import socket
+import threading
 import time
 import weakref
 from selectors import EVENT_READ, EVENT_WRITE
@@ -216,6 +217,41 @@ def test_asyncio_watches_what_it_likes_on_a_loop_of_ours():
         assert time.process_time() - start < 0.1
 
     run_async(main())
+
+
+def test_a_destructor_may_call_in_the_midst_of_a_call(monkeypatch):
+    selector, write = Selector(), os.eventfd_write
+    done = []
+
+    def interrupted(bell, number):
+        if not done:  # the garbage collector may run anywhere, and meet a future
+            done.append("first")
+            selector.call(lambda: done.append("second"))
+        write(bell, number)
+
+    monkeypatch.setattr(os, "eventfd_write", interrupted)
+    calling = threading.Thread(target=selector.call, args=(lambda: done.append("third"),), daemon=True)
+    calling.start()
+    calling.join(10)
+    assert not calling.is_alive()
+    selector.select(10)
+    assert sorted(done) == ["first", "second", "third"]
+    selector.close()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_selector_leaves_no_descriptor(closed):
+    before = descriptors()
+    selector = Selector()
+    assert descriptors() == before + 2
+    if closed:
+        selector.close()
+        selector.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            selector.call(print)
+    del selector
+    assert descriptors() == before
 
 
 def test_a_closed_file_can_still_be_taken_off():
