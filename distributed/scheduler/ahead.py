@@ -58,8 +58,8 @@ def _follower(state: State, leader: Task) -> Task | None:
 def _has_others(worker: Worker, task: Task, leader: Task) -> bool:
     """Whether the worker holds all else that the task needs."""
     assert task.inputs is not None
-    dependencies, data = task.inputs.tasks, worker.data
-    return len(dependencies) == 1 or all(other is leader or other in data for other in dependencies)
+    dependencies = task.inputs.tasks
+    return len(dependencies) == 1 or worker.data.lacking(dependencies) == [leader]
 
 
 def _send(state: State, task: Task, worker: Worker) -> None:

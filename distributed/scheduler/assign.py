@@ -106,8 +106,8 @@ def describe(task: Task, function: str, worker: Worker) -> RunTask:
 
 def _sources(inputs: Inputs, worker: Worker, run: int) -> tuple[dict[str, list[str]], dict[str, int]]:
     """Return where to get what the worker does not have, and how large that is."""
-    data, coming = worker.data, worker.coming
-    absent = [dependency for dependency in inputs.tasks if dependency not in data and dependency.state == MEMORY]
+    coming = worker.coming
+    absent = [dependency for dependency in worker.data.lacking(inputs.tasks) if dependency.state == MEMORY]
     if absent:
         # Where a thing lies is told once for all tasks of a worker that need it, unless its holders change meanwhile.
         absent = [dependency for dependency in absent if coming.get(dependency) is not dependency.holders]

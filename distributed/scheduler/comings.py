@@ -111,7 +111,7 @@ def _take_tasks(state: State, worker: Worker, death: Death | None) -> None:
 
 def _remember(state: State, worker: Worker) -> None:
     if worker.data:
-        state.departed[worker.address] = dict(worker.data)
+        state.departed[worker.address] = dict.fromkeys(worker.data)
     total = sum(map(len, state.departed.values()))
     while total > MOST_REMEMBERED:
         oldest = next(iter(state.departed))

@@ -31,6 +31,8 @@ def validate(state: State) -> None:
         _check_links(state, task)
     for worker in state.workers.values():
         _check_worker(state, worker)
+    held = sum(len(worker.data) for worker in state.workers.values())
+    assert held == sum(len(task.holders) for task in state.tasks.values()), f"{held} results that somebody holds"
     _check_rooms(state)
     _check_queues(state)
     _check_functions(state)
@@ -121,10 +123,12 @@ def _check_inputs(state: State, task: Task, inputs: Inputs) -> int:
 
 def _check_worker(state: State, worker: Worker) -> None:
     assert state.workers[worker.address] is worker
-    for task in worker.data:
+    listed = list(worker.data)
+    assert len(listed) == len(worker.data), f"{worker} counts {len(worker.data)} results, really {len(listed)}"
+    for task in listed:
         assert worker in task.holders, f"{task} does not know that {worker} holds it"
         assert state.tasks.get(task.key) is task, f"{worker} holds {task}, which is forgotten"
-    assert worker.nbytes == sum(task.nbytes for task in worker.data), f"bytes of {worker}"
+    assert worker.nbytes == sum(task.nbytes for task in listed), f"bytes of {worker}"
     used: Counter[str] = Counter()
     for task in worker.processing:
         assert task.place is worker, f"{task} is not at {worker}"

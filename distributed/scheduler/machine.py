@@ -89,7 +89,7 @@ class SchedulerMachine:
             copies.tend(state)
         for worker in state.dropping:
             flush_drops(state, worker)
-            shrink(worker.data)
+            worker.data.tidy()
         state.dropping.clear()
         shrink(state.tasks)
         dispatch(state)

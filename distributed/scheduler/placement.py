@@ -51,8 +51,7 @@ def wait_s(worker: Worker) -> float:
 
 def transfer_s(task: Task, worker: Worker) -> float:
     """Seconds to bring the task's dependencies to the worker."""
-    data = worker.data
-    absent = [dependency.nbytes for dependency in task.dependencies if dependency not in data]
+    absent = [dependency.nbytes for dependency in worker.data.lacking(task.dependencies)]
     return FETCH_S + sum(absent) / BYTES_PER_S if absent else 0.0
 
 
@@ -71,19 +70,18 @@ def choose(state: State, task: Task, worker: Worker) -> Worker:
         return worker
     assert task.inputs is not None
     dependencies = task.inputs.tasks
-    scale, data = 1.0, worker.data
+    scale = 1.0
     if len(dependencies) > MOST_DEPENDENCIES:
         sample = _sample(dependencies)
         scale, dependencies = len(dependencies) / len(sample), sample
     near: dict[Worker, int] = {}
-    total = absent = 0
+    total = 0
     for dependency in dependencies:
         nbytes = dependency.nbytes + 1
         total += nbytes
-        if dependency not in data:
-            absent += nbytes
         for holder in dependency.holders[:MOST_HOLDERS]:
             near[holder] = near.get(holder, 0) + nbytes
+    absent = sum([dependency.nbytes + 1 for dependency in worker.data.lacking(dependencies)])
     best, least_s = worker, wait_s(worker) + (FETCH_S + scale * absent / BYTES_PER_S if absent else 0.0)
     for holder, nbytes in near.items():
         absent = total - nbytes

@@ -191,8 +191,11 @@ def complete(state: State, task: Task, worker: Worker, nbytes: int, odd_type: st
     if task.trouble is not None or odd_type:
         task.begin_anew(odd_type)
     task.nbytes = nbytes
-    task.holders = worker.only
-    worker.data[task] = None
+    # Holdings.take, without the call
+    holdings = worker.data
+    task.holders = holdings.alone
+    holdings.entries.append(task)
+    holdings.number += 1
     worker.nbytes += nbytes
     if task.dependents:
         for inputs in task.dependents:
@@ -357,10 +360,12 @@ def _err(state: State, task: Task, error: ErrorInfo, blame: str) -> None:
 def add_copy(task: Task, worker: Worker) -> None:
     """The worker holds the result too."""
     if task not in worker.data:
-        worker.data[task] = None
         worker.nbytes += task.nbytes
         worker.coming.pop(task, None)
-        task.holders = (*task.holders, worker)
+        if task.holders:
+            task.holders[0].data.share(task, worker)
+        else:
+            worker.data.take(task)
 
 
 def remove_copy(state: State, task: Task, worker: Worker) -> bool:
@@ -368,11 +373,11 @@ def remove_copy(state: State, task: Task, worker: Worker) -> bool:
 
     Returns whether it was the last copy: then the task is released, and the caller owes it a ``recover``.
     """
-    del worker.data[task]
     worker.nbytes -= task.nbytes
-    task.holders = tuple(holder for holder in task.holders if holder is not worker)
-    if task.holders:
+    if len(task.holders) > 1:
+        worker.data.leave(task)
         return False
+    worker.data.give(task)
     if task.function is None:
         trouble_of(task).lost = (worker.address,)
     _leave_memory(state, task)
@@ -446,8 +451,12 @@ def settle(state: State) -> None:
 
 def leave_holders(state: State, task: Task) -> None:
     """Nobody needs the result: its holders may drop it."""
-    for worker in task.holders:
-        del worker.data[task]
+    holders = task.holders
+    for worker in holders:
+        if len(holders) > 1:
+            del worker.data.shared[task]
+        else:
+            worker.data.number -= 1
         worker.nbytes -= task.nbytes
         # drop(), without the call
         if not worker.drops:

@@ -11,7 +11,7 @@ def test_who_has_and_has_what_are_two_sides_of_one_thing() -> None:
     state = desk.state
     assert queries.who_has(state) == {"d": ["a:1", "b:1"], "e": ["b:1"]}
     assert queries.who_has(state, ["e", "unknown"]) == {"e": ["b:1"], "unknown": []}
-    assert queries.has_what(state) == {"a:1": ["d"], "b:1": ["d", "e"]}
+    assert queries.has_what(state) == {"a:1": ["d"], "b:1": ["e", "d"]}
     assert queries.has_what(state, ["a:1", "gone:1"]) == {"a:1": ["d"]}
     assert queries.nbytes(state) == {"d": 5, "e": 7}
     assert queries.nbytes(state, ["e", "unknown"]) == {"e": 7}

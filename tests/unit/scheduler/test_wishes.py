@@ -39,11 +39,11 @@ def test_tables_that_became_empty_take_no_room() -> None:
     keys = [f"x-{number}" for number in range(500)]
     desk.submit(*keys)
     desk.finish(*keys)
+    large = getsizeof(desk.state.tasks), getsizeof(desk.state.workers["a:1"].data.entries)
     desk.client(ReleaseKeys(keys[1:]))
-    large = getsizeof(desk.state.tasks), getsizeof(desk.state.workers["a:1"].data)
     desk.client(ReleaseKeys(keys[:1]))
     assert getsizeof(desk.state.tasks) < large[0]
-    assert getsizeof(desk.state.workers["a:1"].data) < large[1]
+    assert getsizeof(desk.state.workers["a:1"].data.entries) < large[1]
 
 
 def test_an_input_is_dropped_when_its_last_dependent_ends_but_stays_lineage() -> None:
